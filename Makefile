@@ -1,0 +1,126 @@
+# One command per verb. `make run` and `make test` do everything on a fresh Debian 12 machine
+# that has python3, g++ and make; what else is missing they install when root, and name when not.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE_SOURCES := $(wildcard native/*.pyx native/*.pxi native/*.pxd native/*.h) setup.py
+PROTOS := $(wildcard proto/tracecode/v1/*.proto)
+NODE_MODULES := tests/node/node_modules
+
+.PHONY: build native run test check bench gen clean packages
+
+build: native
+
+run: build
+	$(BIN)/tracecode demo
+
+test: build check $(NODE_MODULES)/installed
+	$(BIN)/python -m pytest --session-timeout=480
+
+check: lint types layers contract drift stubs
+
+bench: build
+	mkdir -p .bench
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=.bench/results.json
+
+clean:
+	rm -rf $(VENV) build .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf *.egg-info server/*.egg-info native/*.cpp tracecode/_native.*.so $(NODE_MODULES)
+	find tracecode server tests -name __pycache__ -prune -exec rm -rf {} +
+
+# --- the parts of check; each can be run alone --------------------------------------------------
+
+.PHONY: lint types layers contract drift stubs
+
+lint: packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint native
+
+types: packages
+	$(BIN)/mypy
+
+layers: packages
+	$(BIN)/lint-imports --no-logo
+
+# The baseline is the contract as last released, kept in the tree so that a shallow clone without
+# tags or network can be checked. CONTRIBUTING.md says when to renew it.
+contract: packages
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against proto/tracecode.v1.binpb
+
+drift: packages
+	$(call generate,build/drift)
+	diff --recursive --brief --exclude=__pycache__ build/drift/tracecode/v1 tracecode/v1 \
+	  || { echo "tracecode/v1 is not what proto/ generates: run 'make gen' and commit the result" >&2; exit 1; }
+
+stubs: native
+	$(BIN)/stubtest tracecode._native --mypy-config-file pyproject.toml \
+	  --ignore-disjoint-bases --allowlist native/stubtest.allowlist
+
+# --- generated code: nothing else may write in tracecode/v1 -------------------------------------
+
+define generate
+	rm -rf $(1) && mkdir -p $(1)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m grpc_tools.protoc --proto_path=proto \
+	  --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m grpc_tools.protoc --proto_path=proto \
+	  --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(filter %_service.proto,$(PROTOS))
+	echo '"""Generated from proto/tracecode/v1 by `make gen`; never edited by hand."""' > $(1)/tracecode/v1/__init__.py
+endef
+
+gen: packages
+	$(call generate,build/gen)
+	rm -rf tracecode/v1
+	mv build/gen/tracecode/v1 tracecode/v1
+
+# --- what the verbs stand on --------------------------------------------------------------------
+
+# need: $(1) a command that succeeds when the thing is there, $(2) the Debian packages that bring it.
+define need
+	@{ $(1); } >/dev/null 2>&1 || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing $(2)"; apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null; \
+	else \
+	  echo "make: this machine lacks $(2); as root: apt-get install $(2)" >&2; exit 1; \
+	fi
+endef
+
+# The lock is this file itself, so that two makes in one checkout wait for each other, and the
+# second one, looking afresh, finds the work done.
+packages:
+	@flock Makefile $(MAKE) --silent $(VENV)/packages
+
+native: packages
+	@flock Makefile $(MAKE) --silent $(VENV)/native
+
+# The stamp bears the time the build began: a source saved meanwhile is built the next time.
+# make has decided that a build is due, so neither Cython nor setuptools may decide otherwise.
+$(VENV)/native: $(NATIVE_SOURCES)
+	touch $@.begun
+	CYTHON_FORCE_REGEN=1 $(BIN)/python setup.py --quiet build_ext --force --inplace --build-temp build/temp
+	mv $@.begun $@
+
+# The editable install leaves the extension to the rule above, which builds it once.
+$(VENV)/packages: pyproject.toml
+	$(call need,command -v $(PYTHON),python3)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tracecode needs Python 3.11 or later; say which: make PYTHON=python3.11")'
+	$(call need,$(PYTHON) -c 'import ensurepip',python3-venv)
+	$(call need,test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h",python3-dev)
+	$(call need,command -v g++,g++)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	touch $@.begun
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev
+	PYTHONWARNINGS=ignore TRACECODE_NATIVE=0 $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	mv $@.begun $@
+
+# One test is a program in JavaScript that knows nothing of tracecode but proto/.
+$(NODE_MODULES)/installed: tests/node/package.json
+	$(call need,command -v node && command -v npm,nodejs npm)
+	npm --prefix tests/node install --no-package-lock --no-audit --no-fund --loglevel=error
+	touch $@
