@@ -1,0 +1,84 @@
+"""What could not be done. Findings are data and never stand here.
+
+TracecodeError
+ +-- DocumentRejected (ValueError)     a document that cannot be taken; nothing of it is kept
+ |    +-- FieldInvalid                 a field is missing, too long, not a number, ...
+ |    +-- DocumentReused               same identity, other content
+ |    +-- RequestReused                same request_id, other document
+ +-- NotFound (LookupError)            asked for something the ledger does not know
+ +-- Overloaded                        the engine pushes back; wait and send again
+ +-- DataLoss                          stored bytes are not what was written
+ +-- EngineStopped                     the engine is closed, or stopped after a write error
+ +-- RuleBaseInvalid (ValueError)      a rule base file that cannot be used; names the line
+ +-- ImportInvalid (ValueError)        a row of an import that cannot be used; names the row
+"""
+
+from __future__ import annotations
+
+
+class TracecodeError(Exception):
+    """Anything this library raises on purpose."""
+
+
+class DocumentRejected(TracecodeError, ValueError):
+    """A document cannot be taken. `field` is a path such as "document.lines[0].quantity"."""
+
+    reason = "DOCUMENT_REJECTED"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+
+
+class FieldInvalid(DocumentRejected):
+    """A field is missing or its value cannot be used; the message says what would be right."""
+
+    reason = "FIELD_INVALID"
+
+
+class DocumentReused(DocumentRejected):
+    """The document's identity was used before with other content."""
+
+    reason = "DOCUMENT_REUSED"
+
+
+class RequestReused(DocumentRejected):
+    """The request_id was used before for another document."""
+
+    reason = "REQUEST_REUSED"
+
+
+class NotFound(TracecodeError, LookupError):
+    """The ledger does not know what was asked for."""
+
+
+class Overloaded(TracecodeError):
+    """Too much is waiting; nothing was done. Send the same again after `retry_after_seconds`."""
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DataLoss(TracecodeError):
+    """Stored bytes are not what was written. The message names the record and the remedy."""
+
+
+class EngineStopped(TracecodeError):
+    """The engine was closed, or stopped itself after a write error; restart the service."""
+
+
+class RuleBaseInvalid(TracecodeError, ValueError):
+    """A rule base file cannot be used; the one in force stays. The message names line and remedy."""
+
+
+class ImportInvalid(TracecodeError, ValueError):
+    """A row of an import cannot be used. `row` counts from 1 with the header as row 1; 0 = no row."""
+
+    def __init__(self, row: int, field: str, message: str) -> None:
+        place = ", ".join(part for part in (f"row {row}" if row else "", field) if part)
+        super().__init__(f"{place}: {message}" if place else message)
+        self.row = row
+        self.field = field
+        self.message = message
