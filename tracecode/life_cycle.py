@@ -1,0 +1,473 @@
+"""The life of one box: its chain of events, folded in the order in which things happened.
+
+`fold` is a pure function of the set of events, never of their arrival, so a late upload repairs the
+state and every order of arrival ends the same. It decides states and custody; what is odd about a step
+is for the rules to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from tracecode.document import Operation
+
+INBOUND = frozenset({Operation.RECEIVE, Operation.TRANSFER_IN})
+SALES = frozenset({Operation.SALE, Operation.SPLIT_SALE})
+RETURNS = frozenset({Operation.SALE_RETURN, Operation.SPLIT_RETURN})
+
+RECEIPT_LATE_SECONDS = 48 * 3600
+"""A receipt up to this much after the sale, by the institution's own clock, still gives custody (ours)."""
+
+JOIN_SECONDS = 24 * 3600
+"""Reports of one visit further apart than this are two sales (ours)."""
+
+OUT_AFTER_IN_SECONDS = 24 * 3600
+"""A transfer may look as if it arrived before it left by this much: clocks differ (ours)."""
+
+
+class State(IntEnum):
+    """Where a box is; numbers equal tracecode.v1.CodeState."""
+
+    UNKNOWN = 1
+    IN_STOCK = 2
+    SPLIT = 3
+    SOLD = 4
+    IN_TRANSIT = 5
+    RETURNED_TO_SUPPLIER = 6
+    DESTROYED = 7
+
+
+class Custody(IntEnum):
+    """How well an institution can be shown to have had the box it says it sold."""
+
+    NONE = 0
+    UNPROVEN = 1
+    HELD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing a document says happened to a code. Times are seconds since 1970 UTC."""
+
+    time: int
+    """Effective time: the business time, or the receive time of an impossible clock."""
+    operation: Operation
+    institution: str
+    document_kind: int
+    document_number: str
+    sequence: int
+    line_number: int
+    business_time: int
+    receive_time: int
+    units: int = 0
+    """Smallest units of a split sale or return; 0 = the whole pack."""
+    settlement_id: str = ""
+    visit_number: str = ""
+    person: str = ""
+    channel: int = 0
+    insured: bool = False
+    before_settlement: bool = False
+    counterparty: str = ""
+    sale_document_number: str = ""
+    drug_code: str = ""
+    lot_number: str = ""
+    expiry_day: int | None = None
+    manufacture_day: int | None = None
+    scan_lot_number: str = ""
+    scan_expiry_day: int | None = None
+    package: bytes = b""
+    """Key of the package it moved inside; empty if the code itself was scanned."""
+    refused: bool = False
+    deleted_by: int = 0
+    other_in: bool = False
+    """Came in by 3502 kind 106, which also books drugs that patients brought back."""
+    deletes: int = 0
+    """Sequence of the entry that a DELETE takes back."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether it moves the box: refused attempts, deleted documents and deletions do not."""
+        return not self.refused and not self.deleted_by and self.operation is not Operation.DELETE
+
+    @property
+    def order(self) -> tuple[int, int, str, int, str, int]:
+        """Place in the chain: time; at the same second goods come in before they go out; then identity."""
+        rank = 0 if self.operation in INBOUND else 2 if self.operation is Operation.DELETE else 1
+        return (
+            self.time,
+            rank,
+            self.institution,
+            self.document_kind,
+            self.document_number,
+            self.line_number,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is known of a box at one point of its chain."""
+
+    state: State = State.UNKNOWN
+    institution: str = ""
+    """Who the state is about: holder, seller or sender."""
+    counterparty: str = ""
+    """Where a box in transit goes; empty = not said."""
+    since: int = 0
+    sales: tuple[Step, ...] = ()
+    """Sales in force, whole and split; a conflict keeps all branches."""
+    sales_seen: tuple[Event, ...] = ()
+    """All counted sales so far, for joining the two channels."""
+    returns: tuple[Event, ...] = ()
+    return_cycles: int = 0
+    received: tuple[Event, ...] = ()
+    """Inbound events so far."""
+    departed: tuple[Event, ...] = ()
+    """Events so far by which it left without a sale: transfer, other out, supplier return, destruction."""
+    conflict: bool = False
+
+    @property
+    def held_by(self) -> str:
+        """Who has the box now; empty if nobody is known to."""
+        return self.institution if self.state in (State.IN_STOCK, State.SPLIT) else ""
+
+    def received_at(self, institution: str) -> Event | None:
+        """The last inbound event there so far."""
+        return next((event for event in reversed(self.received) if event.institution == institution), None)
+
+    def departed_from(self, institution: str) -> Event | None:
+        """The last event by which it left there so far, other out (107) aside.
+
+        One vendor reports dispensing as other out, so the sale of such a box is what was reported.
+        """
+        return next(
+            (
+                event
+                for event in reversed(self.departed)
+                if event.institution == institution and event.operation is not Operation.ISSUE
+            ),
+            None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An event at its place in the chain."""
+
+    event: Event
+    before: Place
+    after: Place = field(repr=False, default=Place())
+    custody: Custody = Custody.UNPROVEN
+    """Of a sale: see Custody."""
+    joined: Event | None = None
+    """The earlier report of the same sale or return, if this is another report of it."""
+    returned: Step | None = field(repr=False, default=None)
+    """Of a return: the sale it takes back."""
+    odd: bool = False
+    """The operation does not fit the state before it, and no counted explanation exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstitutionFacts:
+    """What judging a chain needs to know of an institution."""
+
+    code: str
+    division: str = ""
+    group: str = ""
+    uploads_receipt_codes: bool = False
+    registered: bool = False
+
+    def same_group(self, other: InstitutionFacts) -> bool:
+        """Both belong to one chain or one legal person."""
+        return bool(self.group) and self.group == other.group
+
+
+Registry = Callable[[str], InstitutionFacts]
+
+
+def same_sale(earlier: Event, later: Event) -> bool:
+    """Whether two reports from one institution tell of one sale (or one return). Ours.
+
+    Both carry the same settlement_id; or one lacks it and both carry the same visit_number at most
+    24 hours apart.
+    """
+    if earlier.institution != later.institution or earlier.operation is not later.operation:
+        return False
+    if earlier.sequence == later.sequence and earlier.document_number == later.document_number:
+        return False
+    if earlier.settlement_id and later.settlement_id:
+        return earlier.settlement_id == later.settlement_id and earlier.units == later.units
+    return (
+        bool(earlier.visit_number)
+        and earlier.visit_number == later.visit_number
+        and earlier.drug_code == later.drug_code
+        and earlier.channel != later.channel
+        and abs(later.time - earlier.time) <= JOIN_SECONDS
+    )
+
+
+def fold(events: Iterable[Event], registry: Registry) -> tuple[Step, ...]:
+    """Order a chain and follow it. The last step's `after` is the state of the box now."""
+    chain = sorted(events, key=lambda event: event.order)
+    inbound = [event for event in chain if event.counted and event.operation in INBOUND]
+    steps: list[Step] = []
+    place = Place()
+    for event in chain:
+        step = _step(event, place, inbound, registry)
+        steps.append(step)
+        if event.counted:
+            place = step.after
+    return tuple(steps)
+
+
+def _step(event: Event, place: Place, inbound: list[Event], registry: Registry) -> Step:
+    if event.operation is Operation.DELETE:
+        return Step(event, place, place)
+    if event.package and not _moves_with_package(event, place):
+        return Step(event, place, place)
+    match event.operation:
+        case Operation.RECEIVE | Operation.TRANSFER_IN:
+            return _come_in(event, place)
+        case Operation.SALE | Operation.SPLIT_SALE:
+            return _sell(event, place, inbound, registry)
+        case Operation.SALE_RETURN | Operation.SPLIT_RETURN:
+            return _take_back(event, place)
+        case Operation.COUNT:
+            return _count(event, place)
+        case _:
+            return _go_out(event, place, registry)
+
+
+def _moves_with_package(event: Event, place: Place) -> bool:
+    """A box that was taken out of its package and moved on its own ignores what the package does."""
+    if event.operation in INBOUND:
+        return place.state in (State.UNKNOWN, State.IN_TRANSIT, State.RETURNED_TO_SUPPLIER)
+    return place.state is State.IN_STOCK and place.institution == event.institution
+
+
+def _come_in(event: Event, place: Place) -> Step:
+    here = event.institution
+    if event.other_in and any(
+        step.event.institution == here and step.event.operation is Operation.SALE for step in place.sales
+    ):
+        return _take_back(event, place)
+    after = replace(place, received=(*place.received, event))
+    match place.state:
+        case State.UNKNOWN:
+            odd = False
+        case State.RETURNED_TO_SUPPLIER:
+            # A supplier sells it again; nobody has it who could pass it on.
+            odd = event.operation is Operation.TRANSFER_IN
+        case State.IN_STOCK | State.SPLIT:
+            if place.institution == here:
+                # An opened pack does not come in a second time; the first receipt is late paperwork.
+                opened = place.state is State.SPLIT
+                return Step(event, place, after, odd=opened and place.received_at(here) is not None)
+            odd = True
+        case State.IN_TRANSIT:
+            odd = place.counterparty not in ("", here) and place.institution != here
+        case State.DESTROYED:
+            odd = True
+        case State.SOLD:
+            founded = [step for step in place.sales if step.custody is not Custody.NONE]
+            if any(step.event.institution == here for step in place.sales):
+                # The receipt of a box sold here: late paperwork if it is the first one, odd otherwise.
+                return Step(event, place, after, odd=place.received_at(here) is not None)
+            if founded:
+                # Sold to a person elsewhere and received again: the box stays sold, the report stands.
+                return Step(event, place, replace(after, conflict=True), odd=True)
+            odd = False
+            after = replace(after, conflict=True)
+    after = replace(
+        after,
+        state=State.IN_STOCK,
+        institution=here,
+        counterparty="",
+        since=event.time,
+        conflict=after.conflict or odd,
+    )
+    return Step(event, place, after, odd=odd)
+
+
+def _sell(event: Event, place: Place, inbound: list[Event], registry: Registry) -> Step:
+    here = event.institution
+    joined = next((seen for seen in place.sales_seen if same_sale(seen, event)), None)
+    seen = replace(place, sales_seen=(*place.sales_seen, event))
+    if joined is not None:
+        return Step(event, place, seen, joined=joined)
+    custody = _custody(event, place, inbound, registry)
+    step = Step(event, place, custody=custody)
+    sales = (*place.sales, step)
+    holder = place.held_by
+    if custody is Custody.NONE and (holder or place.state is State.IN_TRANSIT):
+        # Somebody else has it: the report is kept, the box does not move.
+        return replace(step, after=replace(seen, sales=sales, conflict=True))
+    if place.state is State.SOLD:
+        # A second sale. The box is where the sale of better custody took it.
+        elsewhere = [sale for sale in place.sales if sale.event.institution != here]
+        moves = bool(elsewhere) and all(sale.custody < custody for sale in elsewhere)
+        after = replace(seen, sales=sales, conflict=True)
+        if moves:
+            after = replace(after, institution=here, since=event.time)
+        return replace(step, after=after)
+    conflict = place.conflict or place.state in (State.RETURNED_TO_SUPPLIER, State.DESTROYED)
+    state = State.SPLIT if event.operation is Operation.SPLIT_SALE else State.SOLD
+    after = replace(
+        seen,
+        state=state,
+        institution=here,
+        counterparty="",
+        since=event.time,
+        sales=sales,
+        conflict=conflict,
+    )
+    return replace(step, after=after)
+
+
+def _custody(event: Event, place: Place, inbound: list[Event], registry: Registry) -> Custody:
+    here = event.institution
+    if place.held_by and place.held_by != here:
+        return Custody.NONE
+    if place.state is State.IN_TRANSIT and here not in (place.institution, place.counterparty):
+        if place.counterparty:
+            return Custody.NONE
+    received = [
+        other
+        for other in inbound
+        if other.institution == here and other.time <= event.time + RECEIPT_LATE_SECONDS
+    ]
+    founded_elsewhere = [
+        sale for sale in place.sales if sale.event.institution != here and sale.custody is not Custody.NONE
+    ]
+    if founded_elsewhere:
+        # A receipt after the box was sold to a person elsewhere is resale, not custody.
+        first = min(sale.event.time for sale in founded_elsewhere)
+        received = [other for other in received if other.time < first]
+    departed = place.departed_from(here)
+    if departed is not None:
+        # It left; only what came in afterwards tells that it is back.
+        received = [other for other in received if other.order > departed.order]
+    if received:
+        return Custody.HELD
+    sold_here = place.state is State.SOLD and place.institution == here and departed is None
+    if place.held_by == here or sold_here:
+        return Custody.HELD if place.received_at(here) is not None else Custody.UNPROVEN
+    sent_away = departed is not None and place.counterparty != here
+    if founded_elsewhere or sent_away or registry(here).uploads_receipt_codes:
+        return Custody.NONE
+    return Custody.UNPROVEN
+
+
+def _take_back(event: Event, place: Place) -> Step:
+    here = event.institution
+    joined = next((seen for seen in place.returns if same_sale(seen, event)), None)
+    if joined is not None:
+        return Step(event, place, place, joined=joined)
+    split = event.operation is Operation.SPLIT_RETURN
+    returned = _sale_to_return(event, place, split)
+    seen = replace(place, returns=(*place.returns, event))
+    if returned is None:
+        if place.state in (State.UNKNOWN, State.IN_TRANSIT):
+            # A return before or without its sale: the box is in the shop.
+            seen = replace(seen, state=State.IN_STOCK, institution=here, since=event.time)
+        return Step(event, place, seen, odd=True)
+    left = tuple(sale for sale in place.sales if sale is not returned)
+    odd = returned.event.institution != here
+    if split:
+        # Units go back into the opened pack, which stays opened.
+        units_left = returned.event.units - event.units if event.units else 0
+        if units_left > 0:
+            part = replace(returned, event=replace(returned.event, units=units_left))
+            left = tuple(part if sale is returned else sale for sale in place.sales)
+        return Step(event, place, replace(seen, sales=left), returned=returned, odd=odd)
+    after = replace(seen, sales=left, return_cycles=place.return_cycles + 1, conflict=place.conflict or odd)
+    if any(sale.event.operation is Operation.SALE for sale in left):
+        after = replace(after, return_cycles=place.return_cycles)
+    elif left and place.state is State.SOLD:
+        # The whole sale is off; what was split from the pack before it stands.
+        after = replace(after, state=State.SPLIT, institution=left[-1].event.institution, since=event.time)
+    elif place.state is State.SOLD:
+        after = replace(after, state=State.IN_STOCK, institution=here, since=event.time)
+    return Step(event, place, after, returned=returned, odd=odd)
+
+
+def _sale_to_return(event: Event, place: Place, split: bool) -> Step | None:
+    """The sale a return means: the one it names, else the last one here, else the last one anywhere."""
+    wanted = Operation.SPLIT_SALE if split else Operation.SALE
+    candidates = [sale for sale in place.sales if sale.event.operation is wanted]
+    if not candidates:
+        return None
+
+    def likeness(sale: Step) -> tuple[bool, bool, bool, int]:
+        named = bool(event.sale_document_number) and (
+            sale.event.document_number == event.sale_document_number
+        )
+        settled = bool(event.settlement_id) and sale.event.settlement_id == event.settlement_id
+        return (sale.event.institution == event.institution, named or settled, False, sale.event.time)
+
+    return max(candidates, key=likeness)
+
+
+def _count(event: Event, place: Place) -> Step:
+    here = event.institution
+    if place.state is State.UNKNOWN:
+        after = replace(
+            place,
+            state=State.IN_STOCK,
+            institution=here,
+            since=event.time,
+            received=(*place.received, event),
+        )
+        return Step(event, place, after)
+    at_hand = place.state in (State.IN_STOCK, State.SPLIT) and place.institution == here
+    travelling = place.state is State.IN_TRANSIT and here in (place.institution, place.counterparty)
+    return Step(event, place, place, odd=not at_hand and not travelling)
+
+
+_OUT_STATES = {
+    Operation.TRANSFER_OUT: State.IN_TRANSIT,
+    Operation.ISSUE: State.IN_TRANSIT,
+    Operation.SUPPLIER_RETURN: State.RETURNED_TO_SUPPLIER,
+    Operation.DESTROY: State.DESTROYED,
+}
+
+
+def _go_out(event: Event, place: Place, registry: Registry) -> Step:
+    """Transfer out, other out, return to the supplier, destruction."""
+    here = event.institution
+    state = _OUT_STATES[event.operation]
+    gone = replace(
+        place,
+        state=state,
+        institution=here,
+        counterparty=event.counterparty if state is State.IN_TRANSIT else "",
+        since=event.time,
+        departed=(*place.departed, event),
+    )
+    match place.state:
+        case State.UNKNOWN:
+            return Step(event, place, gone, odd=registry(here).uploads_receipt_codes)
+        case State.SOLD | State.SPLIT if event.operation is Operation.ISSUE and place.institution == here:
+            # One vendor reports dispensing as other out (107) beside the sale.
+            return Step(event, place, place)
+        case State.IN_STOCK | State.SPLIT if place.institution == here:
+            moved_open = place.state is State.SPLIT and state is not State.DESTROYED
+            return Step(event, place, gone, odd=moved_open)
+        case State.IN_STOCK if event.operation is Operation.TRANSFER_OUT:
+            arrived = place.received_at(place.institution)
+            crossed = (
+                arrived is not None
+                and arrived.operation is Operation.TRANSFER_IN
+                and event.counterparty in ("", place.institution)
+                and event.time - arrived.time <= OUT_AFTER_IN_SECONDS
+            )
+            after = replace(place, departed=(*place.departed, event)) if crossed else place
+            return Step(event, place, after, odd=not crossed)
+        case State.IN_TRANSIT if place.institution == here:
+            # Sent again, or sent back instead of across: the later report says where it is.
+            return Step(event, place, gone)
+        case _ if state is place.state and place.institution == here:
+            return Step(event, place, place)
+        case _:
+            return Step(event, place, place, odd=True)

@@ -1,0 +1,44 @@
+"""DUP_SALE_SAME_ORG: the institution sold the box before, and that sale stands.
+
+Fires at ALERT on a whole sale while an earlier whole sale of the code at the same institution stands: not
+returned, not deleted, not the same sale by another report. BLOCK when it is asked before settlement and
+an earlier sale is more than `same_org_block_minutes` (10) older: within that time a clerk may have
+pressed twice.
+
+INFO when it was cancelled and billed again: one of the two is returned at most `rebill_hours` (24) after
+this sale. A split sale is SPLIT_AFTER_WHOLE instead.
+
+Source: 医保发〔2025〕7号: what is scanned again is not paid again. The times are ours.
+"""
+
+from __future__ import annotations
+
+from tracecode.custody import find_return
+from tracecode.document import Operation
+from tracecode.evidence import ChainEvidence, show_event
+from tracecode.finding import Finding, FindingType, Severity
+
+
+def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
+    """A whole sale after a standing whole sale here."""
+    event, thresholds = evidence.event, evidence.thresholds
+    if event.operation is not Operation.SALE or not evidence.is_sale:
+        return ()
+    earlier = [
+        sale.event
+        for sale in evidence.step.before.sales
+        if sale.event.operation is Operation.SALE and sale.event.institution == event.institution
+    ]
+    if not earlier:
+        return ()
+    facts = [show_event("earlier_sale", sale, evidence.registry) for sale in earlier]
+    until = event.time + thresholds.rebill_hours * 3600
+    back = [find_return(evidence, sale, until) for sale in earlier]
+    # Either this sale was taken back, or every earlier one.
+    if all(back):
+        facts += [show_event("returned", event, evidence.registry) for event in back if event]
+        return (evidence.found(FindingType.DUP_SALE_SAME_ORG, Severity.INFO, *facts),)
+    age_seconds = event.time - min(sale.time for sale in earlier)
+    refusing = event.before_settlement and age_seconds > thresholds.same_org_block_minutes * 60
+    severity = Severity.BLOCK if refusing else Severity.ALERT
+    return (evidence.found(FindingType.DUP_SALE_SAME_ORG, severity, *facts),)

@@ -1,0 +1,45 @@
+"""SPLIT_OVER: more units were split from one pack than it holds.
+
+Fires on a split sale when the units of the standing split sales of the code up to it, less those
+returned, exceed the pack's splittable units by more than `split_tolerance_units` (0): ALERT. Where the
+catalogue does not know how many units the pack holds: WARN from more than `split_unknown_sales` (3)
+standing split sales.
+
+A sale elsewhere of lower custody than this one is not counted: somebody else's slip must not use up the
+pack of the one who has it. A second report of one sale counts once.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+from tracecode.document import Operation
+from tracecode.evidence import ChainEvidence, show_event
+from tracecode.finding import Evidence, Finding, FindingType, Severity
+from tracecode.product import can_split
+
+
+def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
+    """A split sale beyond what the pack holds."""
+    event, step, thresholds = evidence.event, evidence.step, evidence.thresholds
+    if event.operation is not Operation.SPLIT_SALE or not evidence.is_sale:
+        return ()
+    earlier = [
+        sale.event
+        for sale in step.before.sales
+        if sale.event.operation is Operation.SPLIT_SALE
+        and (sale.event.institution == event.institution or sale.custody >= step.custody)
+    ]
+    units = event.units + sum(sale.units for sale in earlier)
+    product = evidence.product
+    if product is not None and can_split(product):
+        if units <= product.splittable_units + thresholds.split_tolerance_units:
+            return ()
+        severity, holds = Severity.ALERT, str(product.splittable_units)
+    else:
+        if len(earlier) + 1 <= thresholds.split_unknown_sales:
+            return ()
+        severity, holds = Severity.WARN, "unknown"
+    facts = [Evidence("units_split", str(units)), Evidence("units_of_pack", holds)]
+    facts += [show_event("earlier_sale", sale, evidence.registry, value=str(sale.units)) for sale in earlier]
+    return (evidence.found(FindingType.SPLIT_OVER, severity, *facts),)
