@@ -1,0 +1,110 @@
+// What clearing works with: the layouts of the records it reads and writes (FORMAT.md), and a document while
+// it is checked.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tracecode {
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are little-endian and copied as they are");
+
+#pragma pack(push, 1)
+struct CodeRecord {
+    uint8_t state;
+    uint8_t flags;
+    uint16_t event_count;
+    uint32_t institution;
+    uint32_t units_left;
+    uint16_t active_sales;
+    uint16_t return_cycles;
+    uint64_t head;
+    int64_t last_time;
+    uint64_t lot_hash;
+    int32_t expiry_day;
+};
+
+struct DocumentRecord {
+    uint64_t sequence;
+    uint64_t deleted_by;
+    uint64_t revision_sequence;
+    uint32_t revisions;
+    uint32_t flags;
+};
+
+struct ProductHead {  // the drug codes follow, each behind its length
+    uint8_t package_level;
+    uint8_t flags;
+    uint16_t drug_code_count;
+    uint32_t units_per_package;
+    uint32_t splittable_units;
+};
+
+struct InstitutionHead {
+    uint32_t number;
+    uint8_t flags;
+    uint8_t rest[3];
+};
+#pragma pack(pop)
+
+static_assert(sizeof(CodeRecord) == 44);
+static_assert(sizeof(DocumentRecord) == 32);
+static_assert(sizeof(ProductHead) == 12);
+static_assert(sizeof(InstitutionHead) == 8);
+
+struct Guards {  // of the rule base in force
+    int64_t late_seconds = 0;
+    int64_t future_skew_seconds = 0;
+};
+
+struct Candidate {  // a document that may be plain
+    std::string_view document;
+    std::string_view request_id;
+    int64_t receive_time_ns;
+};
+
+struct PlainLine {
+    std::string_view drug_code;
+    std::string_view lot;
+    int32_t expiry_day;
+};
+
+struct PlainCode {
+    size_t key_at;  // in Plain::keys, the table's byte included
+    size_t key_size;
+    uint64_t hash;
+    uint64_t previous;  // the entry before in the code's chain by arrival
+    CodeRecord record;  // as it will be
+};
+
+struct Plain {  // a document so far; one for each store, so that nothing is allocated per document
+    uint8_t kind;
+    uint8_t deleted_type;
+    uint32_t institution;
+    uint32_t line_number;  // of the line before
+    int64_t time;
+    int32_t day;
+    std::string_view number;
+    std::vector<std::string_view> lines;
+    std::vector<std::string_view> scans;
+    std::vector<std::string_view> batch_serials;
+    std::vector<PlainCode> codes;
+    std::vector<uint64_t> hashes;
+    std::string keys;
+    std::string product_identifier;  // the last one looked up, and what was found
+    std::string_view product;
+    std::string key, entry, body;  // being built
+
+    void reset() noexcept {
+        lines.clear();
+        batch_serials.clear();
+        codes.clear();
+        keys.clear();
+        product_identifier.clear();
+        line_number = 0;
+    }
+};
+
+}  // namespace tracecode

@@ -1,0 +1,333 @@
+// The overlay: index records changed since the last flush, in memory, without Python objects.
+//
+// A hash table over an arena. Answers three questions in time that does not grow with its size: the
+// record of a key, the records of a group (keys that share the prefix by which they are looked for,
+// such as all deletions of one batch serial), and what to take back when a commit does not come.
+// Order is made once, when the records are flushed. Not synchronized: the store's mutex is.
+//
+// Everything is noexcept: an allocation that fails ends the process, and the journal is the truth.
+#pragma once
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace tracecode {
+
+// A hash that a sender of documents cannot aim at: its seed is drawn when the process starts.
+inline uint64_t hash_key(std::string_view key) noexcept {
+    static const uint64_t seed = [] {
+        uint64_t drawn = 0x9E3779B97F4A7C15u;
+        return getrandom(&drawn, sizeof drawn, 0) == sizeof drawn ? drawn : 0x9E3779B97F4A7C15u;
+    }();
+    const char *at = key.data();
+    size_t size = key.size();
+    uint64_t hash = seed ^ (size * 0xA0761D6478BD642Fu);
+    auto mix = [&hash](uint64_t word) {
+        unsigned __int128 product =
+            static_cast<unsigned __int128>(hash ^ word ^ 0xE7037ED1A0B428DBu) * 0x8EBC6AF09C88C6E3u;
+        hash = static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+    };
+    for (; size >= 8; size -= 8, at += 8) {
+        uint64_t word;
+        memcpy(&word, at, 8);
+        mix(word);
+    }
+    uint64_t rest = 0;
+    memcpy(&rest, at, size);
+    mix(rest);
+    mix(seed);
+    return hash;
+}
+
+// How much of a key names its group, 0 if its table has no groups. The layouts are those of FORMAT.md.
+// Also right for a prefix: it names a group, by the same bytes, as soon as it is long enough.
+inline size_t group_size(std::string_view key) noexcept {
+    size_t end;
+    if (key.size() < 2)
+        return 0;
+    switch (key[0]) {
+    case 'b':  // batch, batch deletion: institution and type (5 bytes), serial, NUL | sequence
+    case 'x':
+        end = key.find('\0', 6);
+        return end == key.npos ? 0 : end + 1;
+    case 'h':  // code hold, child, parent: length and code | the rest
+    case 'k':
+    case 'q':
+        end = 2 + static_cast<unsigned char>(key[1]);
+        return end > key.size() ? 0 : end;
+    case 'l':  // lot hold: identifier, NUL, lot, NUL | hold
+        end = key.find('\0', 1);
+        if (end != key.npos)
+            end = key.find('\0', end + 1);
+        return end == key.npos ? 0 : end + 1;
+    default:
+        return 0;
+    }
+}
+
+class Overlay {
+public:
+    enum State : uint8_t {
+        ABSENT,   // known by name only: what lies below the overlay counts
+        ERASED,   // deleted, whatever lies below
+        PRESENT,
+    };
+
+    struct Record {
+        uint64_t hash;
+        Record *group_next;
+        const char *value_data;
+        uint32_t value_size;
+        uint32_t change;  // the last commit interval that touched it
+        uint16_t key_size;
+        State state;
+        char key_data[1];  // key_size bytes
+
+        std::string_view key() const noexcept { return {key_data, key_size}; }
+        std::string_view value() const noexcept { return {value_data, value_size}; }
+    };
+
+    // `capacity` is how many records fit before the table grows: an overlay is as large as the last.
+    explicit Overlay(size_t capacity = 0) noexcept {
+        size_t slots = 1024;
+        while (slots < capacity * 2)
+            slots *= 2;
+        table_.resize(slots);
+        groups_.resize(1024);
+    }
+
+    Overlay(const Overlay &) = delete;
+    Overlay &operator=(const Overlay &) = delete;
+
+    // The record, PRESENT or ERASED, or nullptr.
+    const Record *find(std::string_view key, uint64_t hash) const noexcept {
+        const Record *record = *slot_of(table_, key, hash);
+        return record == nullptr || record->state == ABSENT ? nullptr : record;
+    }
+
+    void put(std::string_view key, uint64_t hash, std::string_view value) noexcept {
+        Record *record = touch(key, hash);
+        // Only bytes of this interval may be overwritten: older ones are what a rollback restores.
+        if (record->value_data == nullptr || record->value_size != value.size())
+            record->value_data = static_cast<char *>(allocate(std::max<size_t>(value.size(), 1)));
+        memcpy(const_cast<char *>(record->value_data), value.data(), value.size());
+        record->value_size = static_cast<uint32_t>(value.size());
+        record->state = PRESENT;
+    }
+
+    void erase(std::string_view key, uint64_t hash) noexcept {
+        Record *record = touch(key, hash);
+        record->value_data = nullptr;
+        record->value_size = 0;
+        record->state = ERASED;
+    }
+
+    // Keep what changed since the last commit.
+    void commit() noexcept {
+        undo_.clear();
+        change_++;
+    }
+
+    // Take back what changed since the last commit.
+    void rollback() noexcept {
+        for (auto at = undo_.rbegin(); at != undo_.rend(); ++at) {
+            at->record->value_data = at->value_data;
+            at->record->value_size = at->value_size;
+            at->record->state = at->state;
+        }
+        commit();
+    }
+
+    bool changed() const noexcept { return !undo_.empty(); }
+
+    // The records, PRESENT or ERASED, whose keys begin with `prefix`; in no order. Takes time by the size
+    // of the group if the prefix names one, else by that of the overlay.
+    std::vector<const Record *> matching(std::string_view prefix) const noexcept {
+        std::vector<const Record *> result;
+        auto look = [&](const Record *record) {
+            if (record->state != ABSENT && record->key().substr(0, prefix.size()) == prefix)
+                result.push_back(record);
+        };
+        if (!prefix.empty() && tables_[static_cast<unsigned char>(prefix[0])] == 0)
+            return result;
+        size_t group = group_size(prefix);
+        if (group == 0) {
+            for (const Record *record : records_)
+                look(record);
+            return result;
+        }
+        std::string_view name = prefix.substr(0, group);
+        for (const Record *at = *group_slot_of(groups_, name, hash_key(name)); at; at = at->group_next)
+            look(at);
+        return result;
+    }
+
+    // All records in the order of their keys.
+    std::vector<const Record *> sorted() const noexcept {
+        struct Entry {
+            uint64_t head;
+            const Record *record;
+        };
+        std::vector<Entry> entries;
+        entries.reserve(records_.size());
+        for (const Record *record : records_) {
+            if (record->state == ABSENT)
+                continue;
+            uint64_t head = 0;
+            memcpy(&head, record->key_data, std::min<size_t>(record->key_size, 8));
+            entries.push_back({__builtin_bswap64(head), record});
+        }
+        std::sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) {
+            return a.head != b.head ? a.head < b.head : a.record->key() < b.record->key();
+        });
+        std::vector<const Record *> result;
+        result.reserve(entries.size());
+        for (const Entry &entry : entries)
+            result.push_back(entry.record);
+        return result;
+    }
+
+    size_t records() const noexcept { return records_.size(); }
+
+    // How many of them are of one table, the first byte of a key.
+    size_t records_of(char table) const noexcept { return tables_[static_cast<unsigned char>(table)]; }
+
+    // What it holds of memory, superseded values included.
+    size_t bytes() const noexcept {
+        return arena_bytes_ + (table_.capacity() + groups_.capacity() + records_.capacity()) * sizeof(void *) +
+               undo_.capacity() * sizeof(Undo);
+    }
+
+private:
+    using Slots = std::vector<Record *>;
+
+    struct Undo {
+        Record *record;
+        const char *value_data;
+        uint32_t value_size;
+        State state;
+    };
+
+    static constexpr size_t CHUNK_BYTES = 1 << 18;
+
+    // The slot that holds the key, or the empty one where it belongs.
+    static Record *const *slot_of(const Slots &slots, std::string_view key, uint64_t hash) noexcept {
+        size_t mask = slots.size() - 1;
+        for (size_t i = hash & mask;; i = (i + 1) & mask) {
+            const Record *record = slots[i];
+            if (record == nullptr || (record->hash == hash && record->key() == key))
+                return &slots[i];
+        }
+    }
+
+    static Record *const *group_slot_of(const Slots &slots, std::string_view name, uint64_t hash) noexcept {
+        size_t mask = slots.size() - 1;
+        for (size_t i = hash & mask;; i = (i + 1) & mask) {
+            const Record *record = slots[i];
+            if (record == nullptr)
+                return &slots[i];
+            std::string_view key = record->key();
+            if (key.substr(0, group_size(key)) == name)
+                return &slots[i];
+        }
+    }
+
+    // The record of the key, made if need be, with what it was noted for a rollback.
+    Record *touch(std::string_view key, uint64_t hash) noexcept {
+        Record *record = *slot_of(table_, key, hash);
+        if (record == nullptr)
+            record = insert(key, hash);
+        if (record->change != change_) {
+            undo_.push_back({record, record->value_data, record->value_size, record->state});
+            record->change = change_;
+            record->value_data = nullptr;
+        }
+        return record;
+    }
+
+    Record *insert(std::string_view key, uint64_t hash) noexcept {
+        Record *record = static_cast<Record *>(allocate(offsetof(Record, key_data) + key.size()));
+        record->hash = hash;
+        record->group_next = nullptr;
+        record->value_data = nullptr;
+        record->value_size = 0;
+        record->change = change_ - 1;
+        record->key_size = static_cast<uint16_t>(key.size());
+        record->state = ABSENT;
+        memcpy(record->key_data, key.data(), key.size());
+        if ((records_.size() + 1) * 2 > table_.size()) {
+            Slots larger(table_.size() * 2);
+            for (Record *old : records_)
+                *const_cast<Record **>(slot_of(larger, old->key(), old->hash)) = old;
+            table_ = std::move(larger);
+        }
+        records_.push_back(record);
+        *const_cast<Record **>(slot_of(table_, key, hash)) = record;
+        tables_[static_cast<unsigned char>(record->key_data[0])]++;
+        size_t group = group_size(key);
+        if (group != 0)
+            join_group(record, key.substr(0, group));
+        return record;
+    }
+
+    void join_group(Record *record, std::string_view name) noexcept {
+        if ((group_count_ + 1) * 2 > groups_.size()) {
+            Slots larger(groups_.size() * 2);
+            for (Record *head : groups_) {
+                if (head == nullptr)
+                    continue;
+                std::string_view other = head->key().substr(0, group_size(head->key()));
+                *const_cast<Record **>(group_slot_of(larger, other, hash_key(other))) = head;
+            }
+            groups_ = std::move(larger);
+        }
+        Record **slot = const_cast<Record **>(group_slot_of(groups_, name, hash_key(name)));
+        if (*slot == nullptr)
+            group_count_++;
+        record->group_next = *slot;
+        *slot = record;
+    }
+
+    void *allocate(size_t size) noexcept {
+        size = (size + 7) & ~size_t{7};
+        if (size > chunk_left_) {
+            // A record larger than a chunk gets one of its own, and the rest of the current one stays in use.
+            if (size > CHUNK_BYTES / 4)
+                return new_chunk(size);
+            chunk_at_ = static_cast<char *>(new_chunk(CHUNK_BYTES));
+            chunk_left_ = CHUNK_BYTES;
+        }
+        void *result = chunk_at_;
+        chunk_at_ += size;
+        chunk_left_ -= size;
+        return result;
+    }
+
+    void *new_chunk(size_t size) noexcept {
+        chunks_.emplace_back(new char[size]);
+        arena_bytes_ += size;
+        return chunks_.back().get();
+    }
+
+    Slots table_;
+    Slots groups_;
+    size_t group_count_ = 0;
+    std::vector<Record *> records_;
+    std::vector<Undo> undo_;
+    uint32_t change_ = 1;
+    size_t tables_[256] = {};
+    std::vector<std::unique_ptr<char[]>> chunks_;
+    char *chunk_at_ = nullptr;
+    size_t chunk_left_ = 0;
+    size_t arena_bytes_ = 0;
+};
+
+}  // namespace tracecode

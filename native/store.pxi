@@ -1,0 +1,1255 @@
+# The store: the journal, the index, and the overlay of index records that are not written back yet.
+#
+#   append, put, delete ─▶ pending entries ──commit──▶ journal/   (LMDB, integer keys; durable: the truth)
+#                     └──▶ live overlay ──freeze──▶ frozen overlay ──flush──▶ index/   (LMDB; derived)
+#
+# A reader looks into the live overlay, then the frozen one, then the index. A flush writes a whole frozen
+# overlay and the number of the entry it is complete up to ("applied_sequence") in one transaction, so
+# that after a crash the entries behind that number, and no others, are applied again.
+#
+# Threads. One thread, the engine's, calls what writes. `get`, `scan`, `entry`, `entries` and `memory` may be
+# called by any thread. A flush runs in a thread of its own. What is shared (the overlays, the pending
+# entries, the index's read transaction) is guarded by `mutex`, under one rule: nobody waits for the mutex
+# while holding the GIL, so a holder of the mutex may wait for the GIL. Commits and clearing run without the
+# GIL; the journal is touched by commits and by read transactions of their own only, and needs no mutex.
+#
+# An allocation that fails in the C++ parts ends the process: what was answered is in the journal.
+
+import errno
+import fcntl
+import os
+import threading
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
+from pathlib import Path
+
+from tracecode.errors import DataLoss, EngineStopped, Overloaded
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+from libcpp.map cimport map as ordered_map
+from libcpp.mutex cimport mutex as Mutex
+from libcpp.string cimport string
+from libcpp.utility cimport pair
+from libcpp.vector cimport vector
+from cython.operator cimport dereference as inner
+from cython.operator cimport preincrement
+cimport lmdb
+
+
+cdef extern from "crc32c.h" nogil:
+    uint32_t crc32c_extend "tracecode::crc32c"(uint32_t seed, const void *data, size_t size) noexcept
+    uint32_t crc32c_by_table "tracecode::crc32c_by_table"(
+        uint32_t seed, const void *data, size_t size
+    ) noexcept
+
+cdef extern from "<string_view>" namespace "std" nogil:
+    cdef cppclass string_view:
+        string_view() noexcept
+        string_view(const char *data, size_t size) noexcept
+        const char *data() noexcept
+        size_t size() noexcept
+
+cdef extern from "overlay.h" namespace "tracecode" nogil:
+    uint64_t hash_key(string_view key) noexcept
+    cdef cppclass Record "tracecode::Overlay::Record":
+        uint8_t state
+        string_view key() noexcept
+        string_view value() noexcept
+    cdef cppclass Overlay:
+        Overlay(size_t capacity) noexcept
+        const Record *find(string_view key, uint64_t hash) noexcept
+        void put(string_view key, uint64_t hash, string_view value) noexcept
+        void erase(string_view key, uint64_t hash) noexcept
+        void commit() noexcept
+        void rollback() noexcept
+        bint changed() noexcept
+        vector[const Record *] matching(string_view prefix) noexcept
+        vector[const Record *] sorted() noexcept
+        size_t records() noexcept
+        size_t records_of(char table) noexcept
+        size_t bytes() noexcept
+    cdef uint8_t ERASED "tracecode::Overlay::ERASED"
+
+cdef extern from "clearing.h" namespace "tracecode" nogil:
+    ctypedef struct CodeRecord:
+        uint8_t state
+        uint8_t flags
+        uint16_t event_count
+        uint32_t institution
+        uint32_t units_left
+        uint16_t active_sales
+        uint16_t return_cycles
+        uint64_t head
+        int64_t last_time
+        uint64_t lot_hash
+        int32_t expiry_day
+    ctypedef struct DocumentRecord:
+        uint64_t sequence
+        uint64_t deleted_by
+        uint64_t revision_sequence
+        uint32_t revisions
+        uint32_t flags
+    ctypedef struct ProductHead:
+        uint8_t package_level
+        uint8_t flags
+        uint16_t drug_code_count
+    ctypedef struct InstitutionHead:
+        uint32_t number
+        uint8_t flags
+    cdef cppclass Guards:
+        Guards() noexcept
+        int64_t late_seconds
+        int64_t future_skew_seconds
+    cdef cppclass Candidate:
+        string_view document
+        string_view request_id
+        int64_t receive_time_ns
+    cdef cppclass PlainLine:
+        string_view drug_code
+        string_view lot
+        int32_t expiry_day
+    cdef cppclass PlainCode:
+        size_t key_at
+        size_t key_size
+        uint64_t hash
+        uint64_t previous
+        CodeRecord record
+    cdef cppclass Plain:
+        Plain() noexcept
+        uint8_t kind
+        uint8_t deleted_type
+        uint32_t institution
+        uint32_t line_number
+        int64_t time
+        int32_t day
+        string_view number
+        vector[string_view] lines
+        vector[string_view] scans
+        vector[string_view] batch_serials
+        vector[PlainCode] codes
+        vector[uint64_t] hashes
+        string keys
+        string product_identifier
+        string_view product
+        string key
+        string entry
+        string body
+        void reset() noexcept
+
+
+FORMAT = 1
+"""Number of the on-disk format this code reads and writes; docs: native/FORMAT.md."""
+
+cdef enum:
+    STORE_FORMAT = 1
+    KEY_BYTES_MAX = 511           # LMDB's limit as every build of 0.9 has it
+    ENTRY_BYTES_MAX = 64 << 20    # far above any document; a larger one is a mistake of the caller
+    OVERLAY_BYTES_MIN = 4 << 20
+
+cdef enum:
+    # What a look-up found; every other value is a return code of LMDB, which uses none of these.
+    FOUND = -1
+    MISSING = -2
+    CORRUPT = -3
+
+cdef set _open_directories = set()    # real paths: one environment must never be opened twice in a process
+cdef size_t _page_bytes = os.sysconf("SC_PAGE_SIZE")
+cdef bytes _applied_sequence_key = b"mapplied_sequence"
+cdef bytes _format_key = b"mformat"
+
+
+def _resolve_lmdb():
+    """The prefix under which LMDB's functions were found; fills the table of lmdb.pxd."""
+    remedy = "install the wheel again: pip install --force-reinstall 'lmdb>=3.0,<3.1'"
+    # find_spec imports the package `lmdb`, which loads the library that is resolved from here.
+    spec = find_spec("lmdb.cpython")
+    if spec is None or not str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES)):
+        raise ImportError(f"tracecode needs py-lmdb with its compiled module lmdb.cpython; {remedy}")
+    cdef bytes path = os.fsencode(spec.origin)
+    cdef const char *prefix = NULL
+    cdef const char *missing = lmdb.resolve(path, &prefix)
+    if missing != NULL:
+        raise ImportError(f"{spec.origin} offers no LMDB function {missing.decode()!r}; {remedy}")
+    cdef int major = 0, minor = 0, patch = 0
+    lmdb.version(&major, &minor, &patch)
+    if (major, minor) != (0, 9):
+        raise ImportError(f"{spec.origin} is LMDB {major}.{minor}.{patch}, not 0.9; {remedy}")
+    return prefix.decode()
+
+
+_LMDB_PREFIX = _resolve_lmdb()
+
+
+def lmdb_symbols():
+    """The exported name of every LMDB function in use -> its address, never 0."""
+    cdef const lmdb.Symbol *symbol = lmdb.symbols
+    result = {}
+    while symbol.name != NULL:
+        result[_LMDB_PREFIX + symbol.name.decode()] = <size_t> symbol.pointer[0]
+        symbol += 1
+    return result
+
+
+def lmdb_error(int code, str doing):
+    """The exception for a return code of LMDB, its own or an errno. `doing` is what failed, such as
+    "writing the journal in /var/lib/tracecode"; the sentence ends with what to do about it."""
+    text = f"{doing}: {lmdb.strerror(code).decode(errors='replace')}"
+    if code == lmdb.MAP_FULL:
+        return EngineStopped(f"{text}. Restart with a larger map_size_bytes; nothing acknowledged is lost")
+    if code == errno.ENOSPC or code == errno.EDQUOT:
+        return EngineStopped(f"{text}. Free disk space, then restart; nothing acknowledged is lost")
+    if code == lmdb.READERS_FULL:
+        return Overloaded(f"{text}. Fewer processes may read this directory at a time")
+    if code == lmdb.TXN_FULL:
+        return EngineStopped(
+            f"{text}. Restart with a smaller overlay_bytes_max; nothing acknowledged is lost"
+        )
+    if code in (lmdb.CORRUPTED, lmdb.PAGE_NOT_FOUND, lmdb.INVALID, lmdb.INCOMPATIBLE):
+        return DataLoss(f"{text}. An index can be deleted, it is rebuilt from the journal at the next start;"
+                        " a journal must be restored from a replica or a backup")
+    if code == lmdb.VERSION_MISMATCH:
+        return DataLoss(f"{text}. These files were written by another LMDB format; use the release that wrote"
+                        " them")
+    return EngineStopped(f"{text}. Restart the service; if it happens again, look at the disk")
+
+
+def crc32c(bytes data not None, uint32_t seed=0):
+    """CRC-32C of `data`; `seed` is the CRC of what came before."""
+    return crc32c_extend(seed, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+def _crc32c_by_table(bytes data not None, uint32_t seed=0):
+    """The same without the processor's instruction."""
+    return crc32c_by_table(seed, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+cdef inline string_view view_of(bytes data) noexcept:
+    return string_view(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+cdef inline string_view view_of_string(const string &text) noexcept nogil:
+    return string_view(text.data(), text.size())
+
+
+cdef inline bytes bytes_of(string_view view):
+    return PyBytes_FromStringAndSize(view.data(), <Py_ssize_t> view.size())
+
+
+cdef inline int compare(string_view a, string_view b) noexcept nogil:
+    """Less, equal or greater than 0, in the order of LMDB's keys."""
+    cdef int order = memcmp(a.data(), b.data(), min(a.size(), b.size()))
+    return order if order != 0 else (a.size() > b.size()) - (a.size() < b.size())
+
+
+cdef inline string_view unseal(string_view key, const lmdb.Val *stored, int *found) noexcept nogil:
+    """A value of the index without its checksum; `found` becomes FOUND or CORRUPT."""
+    cdef const char *data = <const char *> stored.data
+    cdef uint32_t crc
+    found[0] = CORRUPT
+    if stored.size < 4:
+        return string_view()
+    memcpy(&crc, data, 4)
+    if crc32c_extend(crc32c_extend(0, key.data(), key.size()), data + 4, stored.size - 4) != crc:
+        return string_view()
+    found[0] = FOUND
+    return string_view(data + 4, stored.size - 4)
+
+
+cdef int prepare(
+    list documents, list request_ids, list receive_times_ns, vector[Candidate] *candidates
+) except -1:
+    """What clearing needs of Python's objects, which the lists keep alive."""
+    cdef Candidate candidate
+    cdef bytes document
+    cdef str request_id
+    cdef const char *at
+    cdef Py_ssize_t size = 0
+    for document, request_id, receive_time_ns in zip(documents, request_ids, receive_times_ns, strict=True):
+        candidate.document = view_of(document)
+        candidate.receive_time_ns = receive_time_ns
+        try:
+            at = scan_utf8(request_id, &size)
+            candidate.request_id = string_view(at, <size_t> size)
+        except UnicodeEncodeError:
+            # Half a surrogate pair is no text. The full path says so; time 0 is never plain.
+            candidate.receive_time_ns = 0
+        candidates.push_back(candidate)
+    return 0
+
+
+cdef lmdb.Env *_open_environment(str path, size_t map_size_bytes, unsigned int flags) except NULL:
+    cdef lmdb.Env *env = NULL
+    cdef bytes name = os.fsencode(path)
+    cdef int code = lmdb.env_create(&env)
+    if code == 0:
+        # Only a reader that finds no map size of its own in the file would keep LMDB's 1 MiB.
+        code = lmdb.env_set_mapsize(env, map_size_bytes)
+    if code == 0:
+        code = lmdb.env_open(env, name, flags | lmdb.NO_TLS | lmdb.NO_READ_AHEAD, 0o600)
+    if code != 0:
+        if env != NULL:
+            lmdb.env_close(env)
+        raise lmdb_error(code, f"opening {path}")
+    return env
+
+
+cdef unsigned int _open_database(lmdb.Env *env, str path, unsigned int flags, bint read_only) except? 0:
+    """The handle of an environment's one database, made if need be."""
+    cdef lmdb.Txn *txn = NULL
+    cdef unsigned int dbi = 0
+    cdef int code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY if read_only else 0, &txn)
+    if code == 0:
+        code = lmdb.dbi_open(txn, NULL, flags if read_only else flags | lmdb.CREATE, &dbi)
+        if code == 0:
+            code = lmdb.txn_commit(txn)
+        else:
+            lmdb.txn_abort(txn)
+    if code != 0:
+        raise lmdb_error(code, f"opening {path}")
+    return dbi
+
+
+def _sync_directory(path):
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_format(path, read_only):
+    """Whether the directory holds a store of this format; False if it is to become one."""
+    try:
+        words = (path / "format").read_bytes().split()
+    except FileNotFoundError:
+        if read_only:
+            raise EngineStopped(f"{path} holds no ledger; one that is only read must exist") from None
+        # What a creation that was cut short leaves behind is taken for a new directory.
+        if set(os.listdir(path)) - {"lock", "format.new", "journal", "index"}:
+            raise EngineStopped(f"{path} is not empty and holds no ledger; name an empty directory") from None
+        return False
+    if len(words) != 3 or words[:2] != [b"tracecode", b"format"] or not words[2].isdigit():
+        raise DataLoss(f"{path}/format does not read 'tracecode format {FORMAT}'; restore it from a backup")
+    if int(words[2]) != FORMAT:
+        raise EngineStopped(
+            f"{path} holds format {int(words[2])} and this release reads format {FORMAT}; use the release"
+            " that wrote it"
+        )
+    if not (path / "journal" / "data.mdb").exists():
+        raise DataLoss(f"{path} has lost its journal; restore journal/data.mdb from a replica or a backup")
+    return True
+
+
+def _write_format(path):
+    """The last step of a creation: from now on the directory holds a ledger."""
+    with open(path / "format.new", "wb") as file:
+        file.write(b"tracecode format %d\n" % FORMAT)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(path / "format.new", path / "format")
+    for directory in (path / "journal", path / "index", path, path.parent):
+        _sync_directory(directory)
+
+
+def _lock_directory(path):
+    """A descriptor that holds the directory for this process until it is closed."""
+    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise EngineStopped(
+            f"{path} is in use by another process ({owner}); stop that one, or name another directory"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, b"%d\n" % os.getpid())
+    return descriptor
+
+
+cdef class Store:
+    """A directory with a journal and an index, and the records not written back yet; see store.pxi.
+
+    `overlay_bytes_max` bounds the records held in memory: from half of it they are written back, at the
+    bound `append` and `clear` raise Overloaded. `sync=False` gives up durability, for measurements only.
+    Raises EngineStopped if the directory cannot be used, DataLoss if it is damaged.
+    """
+
+    cdef readonly str directory
+    cdef object path
+    cdef bint read_only, closed, writing
+    cdef str stopped                    # why it takes no more writes; None while it does
+    cdef int lock_descriptor
+    cdef size_t overlay_bytes_max
+    cdef object flush_thread
+
+    cdef lmdb.Env *journal_env
+    cdef lmdb.Env *index_env
+    cdef unsigned int journal_dbi, index_dbi
+
+    # Guarded by the mutex from here on.
+    cdef Mutex mutex
+    cdef Overlay *live
+    cdef Overlay *frozen                # being written back; not changed any more
+    cdef vector[string] pending         # the entries after durable
+    cdef uint64_t durable               # the last entry of the journal
+    cdef uint64_t complete              # overlay and index hold what follows from the entries to here
+    cdef uint64_t frozen_complete
+    cdef uint64_t applied               # the same for the index alone
+    cdef lmdb.Txn *index_txn            # the read transaction of look-ups, renewed for each call
+    cdef bint index_txn_active, index_txn_kept
+    cdef bint index_txn_stale           # a flush ended since it was renewed
+    cdef bint index_tables_known
+    cdef bint index_tables[256]         # whether the index on disk has records of a table, of those asked for
+    cdef Plain plain                    # the document that is being cleared
+
+    cdef Guards guards                  # what clearing needs of the rule base in force
+    cdef string rule_base_version
+    cdef bint configured
+
+    def __cinit__(self):
+        self.lock_descriptor = -1
+        self.live = new Overlay(0)
+
+    def __init__(
+        self,
+        str directory not None,
+        *,
+        size_t map_size_bytes,
+        size_t overlay_bytes_max,
+        bint read_only=False,
+        bint sync=True,
+    ):
+        if self.directory is not None:
+            raise ValueError("a Store is opened once; make a new one")
+        if overlay_bytes_max < OVERLAY_BYTES_MIN and not read_only:
+            raise ValueError(f"overlay_bytes_max must be at least {OVERLAY_BYTES_MIN}")
+        if not read_only:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        path = Path(os.path.realpath(directory))
+        if str(path) in _open_directories:
+            raise EngineStopped(f"{path} is open in this process already; close that store first")
+        self.directory = str(path)
+        self.path = path
+        self.read_only = read_only
+        self.overlay_bytes_max = overlay_bytes_max
+        _open_directories.add(self.directory)
+        try:
+            self._open(map_size_bytes, sync)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self, size_t map_size_bytes, bint sync):
+        cdef unsigned int flags = lmdb.READ_ONLY if self.read_only else 0
+        if not sync:
+            flags |= lmdb.NO_SYNC
+        if not self.read_only:
+            self.lock_descriptor = _lock_directory(self.path)
+        known = _check_format(self.path, self.read_only)
+        journal, index = f"{self.directory}/journal", f"{self.directory}/index"
+        if not self.read_only:
+            os.makedirs(journal, mode=0o700, exist_ok=True)
+            os.makedirs(index, mode=0o700, exist_ok=True)
+        self.journal_env = _open_environment(journal, map_size_bytes, flags)
+        self.journal_dbi = _open_database(self.journal_env, journal, lmdb.INTEGER_KEY, self.read_only)
+        self.index_env = _open_environment(index, map_size_bytes, flags)
+        self.index_dbi = _open_database(self.index_env, index, 0, self.read_only)
+        self.reader_check()
+
+        cdef int code = lmdb.txn_begin(self.index_env, NULL, lmdb.READ_ONLY, &self.index_txn)
+        if code != 0:
+            raise lmdb_error(code, f"opening {index}")
+        lmdb.txn_reset(self.index_txn)
+        self.durable = self._read_durable()
+        number = self.get(_format_key)
+        if number is None:
+            # A new index, also one that somebody deleted to have it rebuilt.
+            if not self.read_only:
+                self.put(_format_key, FORMAT.to_bytes(8, "little"))
+                self.live.commit()
+        elif int.from_bytes(number, "little") != FORMAT:
+            raise EngineStopped(
+                f"{index} holds format {int.from_bytes(number, 'little')} and this release reads format"
+                f" {FORMAT}; delete {index}, it is rebuilt from the journal"
+            )
+        number = self.get(_applied_sequence_key)
+        self.applied = 0 if number is None else int.from_bytes(number, "little")
+        self.complete = self.applied
+        if self.applied > self.durable and not self.read_only:
+            raise DataLoss(
+                f"{index} is complete up to entry {self.applied}, but the journal ends with {self.durable}:"
+                " the journal was replaced by an older one; delete the index, it is rebuilt from the journal"
+            )
+        if not known:
+            if self.durable != 0:
+                raise DataLoss(
+                    f"{self.directory} has a journal but no file `format`; restore it from a backup"
+                )
+            _write_format(self.path)
+
+    # --- Where it stands ------------------------------------------------------------------------
+
+    @property
+    def sequence(self):
+        """The last entry, pending ones included; 0 = none."""
+        return self.durable_sequence + self.pending.size()
+
+    @property
+    def durable_sequence(self):
+        """The last entry in the journal; 0 = none."""
+        if self.read_only and not self.closed:
+            self.durable = self._read_durable()
+        return self.durable
+
+    @property
+    def applied_sequence(self):
+        """The entry up to which the index on disk is complete. After opening, the entries behind it are to
+        be applied again, each followed by `replayed`."""
+        cdef uint64_t applied
+        if self.read_only and not self.closed:
+            number = self.get(_applied_sequence_key)
+            return 0 if number is None else int.from_bytes(number, "little")
+        self._lock()
+        applied = self.applied
+        self.mutex.unlock()
+        return applied
+
+    def memory(self):
+        """What it occupies, in bytes and records: the overlays, and how much of each map is used."""
+        cdef lmdb.EnvInfo journal, index
+        self._lock_open()
+        result = {
+            "overlay_bytes": self.live.bytes(),
+            "overlay_records": self.live.records(),
+            "frozen_bytes": self.frozen.bytes() if self.frozen != NULL else 0,
+            "frozen_records": self.frozen.records() if self.frozen != NULL else 0,
+            "overlay_bytes_max": self.overlay_bytes_max,
+        }
+        lmdb.env_info(self.journal_env, &journal)
+        lmdb.env_info(self.index_env, &index)
+        self.mutex.unlock()
+        result["journal_bytes"] = (journal.last_page + 1) * _page_bytes
+        result["journal_map_bytes"] = journal.map_size
+        result["index_bytes"] = (index.last_page + 1) * _page_bytes
+        result["index_map_bytes"] = index.map_size
+        return result
+
+    def reader_check(self):
+        """Free the places of readers that died without leaving; returns how many there were. Their old
+        snapshots would keep freed pages from being used again."""
+        cdef int journal = 0, index = 0
+        self._check_open()
+        lmdb.reader_check(self.journal_env, &journal)
+        lmdb.reader_check(self.index_env, &index)
+        return journal + index
+
+    # --- Reading --------------------------------------------------------------------------------
+
+    def get(self, bytes key not None):
+        """The record of a key, or None. Raises DataLoss if its checksum does not match."""
+        cdef string_view view = view_of(key), value
+        cdef uint64_t hash = hash_key(view)
+        cdef object result = None
+        if not 0 < view.size() <= KEY_BYTES_MAX:
+            return None
+        self._lock_open()
+        cdef int found = self.find(view, hash, &value)
+        if found == FOUND:
+            result = bytes_of(value)
+        self.end_find()
+        self.mutex.unlock()
+        if found != FOUND and found != MISSING:
+            raise self._read_error(found, key)
+        return result
+
+    def scan(self, bytes prefix not None, size_t limit=0):
+        """The records whose keys begin with `prefix`, by key; at most `limit` of them if it is not 0."""
+        cdef ordered_map[string, pair[bint, string]] changed
+        cdef ordered_map[string, pair[bint, string]].iterator at
+        cdef lmdb.Txn *txn = NULL
+        cdef int code = 0
+        cdef string_view view = view_of(prefix)
+        self._lock_open()
+        if self.frozen != NULL:
+            self.collect(self.frozen, view, &changed)
+        self.collect(self.live, view, &changed)
+        # Begun under the mutex: no flush can end between what was collected and this snapshot.
+        code = self.begin_read(self.index_env, &txn)
+        self.mutex.unlock()
+        if code != 0:
+            raise lmdb_error(code, f"reading {self.directory}/index")
+
+        cdef lmdb.Cursor *cursor = NULL
+        cdef lmdb.Val key, stored
+        cdef string_view key_view, value
+        cdef int found, order
+        result = []
+        key.size, key.data = view.size(), <void *> view.data()
+        at = changed.begin()
+        try:
+            code = lmdb.cursor_open(txn, self.index_dbi, &cursor)
+            if code == 0:
+                code = lmdb.cursor_get(cursor, &key, &stored,
+                                       lmdb.SET_RANGE if view.size() else lmdb.FIRST)
+            while limit == 0 or <size_t> len(result) < limit:
+                if code == 0 and (key.size < view.size() or memcmp(key.data, view.data(), view.size()) != 0):
+                    code = lmdb.NOT_FOUND
+                if code != 0 and code != lmdb.NOT_FOUND:
+                    raise lmdb_error(code, f"reading {self.directory}/index")
+                if at == changed.end():
+                    if code != 0:
+                        break
+                    order = -1
+                elif code != 0:
+                    order = 1
+                else:
+                    key_view = string_view(<const char *> key.data, key.size)
+                    order = compare(key_view, view_of_string(inner(at).first))
+                if order >= 0:
+                    if not inner(at).second.first:
+                        result.append((
+                            bytes_of(view_of_string(inner(at).first)),
+                            bytes_of(view_of_string(inner(at).second.second)),
+                        ))
+                    preincrement(at)
+                else:
+                    key_view = string_view(<const char *> key.data, key.size)
+                    value = unseal(key_view, &stored, &found)
+                    if found != FOUND:
+                        raise self._read_error(found, bytes_of(key_view))
+                    result.append((bytes_of(key_view), bytes_of(value)))
+                if order <= 0:
+                    code = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
+        finally:
+            if cursor != NULL:
+                lmdb.cursor_close(cursor)
+            lmdb.txn_abort(txn)
+        return result
+
+    def entry(self, uint64_t sequence):
+        """The bytes of an entry, pending ones included, or None."""
+        cdef object result = None
+        cdef bint known = False
+        self._lock_open()
+        if sequence > self.durable:
+            known = True
+            if sequence - self.durable <= self.pending.size():
+                result = bytes_of(view_of_string(self.pending[sequence - self.durable - 1]))
+        self.mutex.unlock()
+        if known and not self.read_only:
+            return result
+        if sequence == 0:
+            return None
+        entries = self.entries(sequence - 1, 1)
+        return entries[0] if entries else None
+
+    def entries(self, uint64_t after, size_t limit):
+        """The bytes of the durable entries after+1 .. after+limit, as far as they exist. Raises DataLoss if
+        one of them is missing or does not match its checksum."""
+        cdef lmdb.Txn *txn = NULL
+        cdef lmdb.Cursor *cursor = NULL
+        cdef lmdb.Val key, stored
+        cdef uint64_t sequence = after + 1
+        cdef uint32_t crc
+        cdef const char *data
+        result = []
+        self._check_open()
+        if limit == 0 or sequence == 0:
+            return result
+        cdef int code = self.begin_read(self.journal_env, &txn)
+        if code != 0:
+            raise lmdb_error(code, f"reading {self.directory}/journal")
+        key.size, key.data = sizeof(sequence), &sequence
+        try:
+            code = lmdb.cursor_open(txn, self.journal_dbi, &cursor)
+            if code == 0:
+                code = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
+            while code == 0:
+                data = <const char *> stored.data
+                if key.size != sizeof(sequence) or (<uint64_t *> key.data)[0] != sequence:
+                    raise self._entry_lost(sequence, "is missing")
+                if stored.size < 4:
+                    raise self._entry_lost(sequence, "is cut short")
+                memcpy(&crc, data, 4)
+                if crc32c_extend(0, data + 4, stored.size - 4) != crc:
+                    raise self._entry_lost(sequence, "does not match its checksum")
+                result.append(PyBytes_FromStringAndSize(data + 4, <Py_ssize_t> stored.size - 4))
+                if <size_t> len(result) == limit:
+                    return result
+                sequence += 1
+                code = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
+            if code != lmdb.NOT_FOUND:
+                raise lmdb_error(code, f"reading {self.directory}/journal")
+        finally:
+            if cursor != NULL:
+                lmdb.cursor_close(cursor)
+            lmdb.txn_abort(txn)
+        return result
+
+    # --- Writing: one thread only ---------------------------------------------------------------
+
+    def put(self, bytes key not None, bytes value not None):
+        """Keep a record, replacing the one before. Never raises Overloaded: what belongs to one entry is
+        kept whole, and `append` pushes back before it."""
+        cdef string_view view = view_of(key)
+        if not 0 < view.size() <= KEY_BYTES_MAX:
+            raise ValueError(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {view.size()}")
+        self._check_writable()
+        self._lock()
+        self.live.put(view, hash_key(view), view_of(value))
+        self.mutex.unlock()
+
+    def delete(self, bytes key not None):
+        """Forget a record; no error if there is none."""
+        cdef string_view view = view_of(key)
+        if not 0 < view.size() <= KEY_BYTES_MAX:
+            raise ValueError(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {view.size()}")
+        self._check_writable()
+        self._lock()
+        self.live.erase(view, hash_key(view))
+        self.mutex.unlock()
+
+    def append(self, bytes entry not None):
+        """Add an entry, which waits for `commit`; returns its sequence. Raises Overloaded, and adds
+        nothing, when the overlay has reached its bound."""
+        cdef uint64_t sequence
+        if not 0 < len(entry) <= ENTRY_BYTES_MAX:
+            raise ValueError(f"an entry has 1 to {ENTRY_BYTES_MAX} bytes, not {len(entry)}")
+        self._check_writable()
+        self._check_replayed()
+        self._check_load()
+        self._lock()
+        self.pending.push_back(entry)
+        sequence = self.durable + self.pending.size()
+        self.mutex.unlock()
+        return sequence
+
+    def commit(self):
+        """Make the pending entries durable, in one transaction of the journal, and keep the records put
+        since the last commit. An error stops the store: then only reopening tells what was written."""
+        cdef int code
+        self._check_writable()
+        self._check_replayed()
+        if self.pending.size() > 0:
+            self.writing = True
+            with nogil:
+                code = self.write_journal()
+            self.writing = False
+            if code != 0:
+                error = lmdb_error(code, f"writing {self.directory}/journal")
+                self.stopped = str(error)
+                raise EngineStopped(self.stopped)
+        self._lock()
+        self.durable += self.pending.size()
+        self.pending.clear()
+        self.complete = self.durable
+        self.live.commit()
+        self.mutex.unlock()
+        if self.live.bytes() > self.overlay_bytes_max // 2:
+            self._start_flush()
+
+    def rollback(self):
+        """Forget the pending entries and the records put or deleted since the last commit."""
+        self._check_open()
+        self._check_not_writing()
+        self._lock()
+        self.pending.clear()
+        self.live.rollback()
+        self.mutex.unlock()
+
+    def replayed(self, uint64_t sequence):
+        """After opening: the records that follow from entry `sequence` were put again. Entries are
+        replayed one after another from applied_sequence + 1 to durable_sequence; `append` and `commit`
+        wait for that. Writes the overlay back when it is half full."""
+        self._check_writable()
+        if sequence != self.complete + 1 or sequence > self.durable:
+            raise ValueError(
+                f"entry {sequence} is not the next to replay: {self.complete} of {self.durable} are done"
+            )
+        self._lock()
+        self.complete = sequence
+        self.live.commit()
+        self.mutex.unlock()
+        if self.live.bytes() > self.overlay_bytes_max // 2:
+            if self.frozen != NULL and self.live.bytes() + self.frozen.bytes() > self.overlay_bytes_max:
+                self._join_flush()
+            self._start_flush()
+
+    def configure(self, *, str rule_base_version not None, int64_t late_seconds, int64_t future_skew_seconds):
+        """What clearing needs of the rule base in force: its version, which entries name, how late a document
+        may be, and how far in the receiver's future its business time."""
+        self._check_writable()
+        version = rule_base_version.encode()
+        self._lock()
+        self.rule_base_version = version
+        self.guards.late_seconds = late_seconds
+        self.guards.future_skew_seconds = future_skew_seconds
+        self.configured = True
+        self.mutex.unlock()
+
+    def clear(
+        self,
+        list documents not None,
+        list request_ids not None,
+        list receive_times_ns not None,
+        Py_ssize_t start=0,
+    ):
+        """Clear plain documents one after another from `start` on: append their entries and put their
+        records. Stops at the first that is not plain, and returns how many were cleared; they wait for
+        `commit`. Receive times never decrease. Raises Overloaded, and clears nothing, at the bound."""
+        cdef Py_ssize_t count = len(documents)
+        cdef Py_ssize_t begin = start
+        cdef Py_ssize_t step = 8
+        cdef size_t cleared = 0
+        cdef vector[Candidate] candidates
+        if len(request_ids) != count or len(receive_times_ns) != count:
+            raise ValueError("documents, request_ids and receive_times_ns must be equally long")
+        if start < 0:
+            raise ValueError("start counts from 0")
+        self._check_writable()
+        self._check_replayed()
+        if not self.configured:
+            raise ValueError("configure says by which rule base documents are cleared")
+        self._check_load()
+        self.writing = True
+        try:
+            while begin < count:
+                # In steps: where little is plain, little is prepared in vain.
+                held = documents[begin:begin + step], request_ids[begin:begin + step]
+                candidates.clear()
+                prepare(held[0], held[1], receive_times_ns[begin:begin + step], &candidates)
+                with nogil:
+                    cleared = self.clear_step(&candidates)
+                begin += <Py_ssize_t> cleared
+                if cleared < candidates.size() or candidates.size() == 0:
+                    break
+                step = min(2 * step, 1024)
+        finally:
+            self.writing = False
+        return begin - start if begin > start else 0
+
+    def flush(self, bint wait=True):
+        """Commit what is pending and write all records back to the index; with `wait` the index is
+        complete up to durable_sequence on return, else a thread sees to it."""
+        self._check_writable()
+        if self.pending.size() > 0 or self.live.changed():
+            self.commit()
+        if not wait:
+            self._start_flush()
+            return
+        self._join_flush()
+        self._check_writable()
+        if self._freeze():
+            self._write_back()
+            self._check_writable()
+
+    def close(self):
+        """Write back what was committed, forget what was not, and release the files. Safe to call twice.
+        What could not be written back follows from the journal at the next opening."""
+        if self.closed:
+            return
+        self._check_not_writing()
+        self._join_flush()
+        if not self.read_only and self.stopped is None:
+            self.rollback()
+            if self._freeze():
+                self._write_back()
+        self._release()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # --- The parts of it that need no GIL; the caller holds the mutex where it says so -----------
+
+    cdef int find(self, string_view key, uint64_t hash, string_view *value) noexcept nogil:
+        """FOUND, MISSING, CORRUPT or LMDB's error. Under the mutex; `value` is good until `end_find`."""
+        cdef const Record *record = self.live.find(key, hash)
+        if record == NULL and self.frozen != NULL:
+            record = self.frozen.find(key, hash)
+        if record != NULL:
+            if record.state == ERASED:
+                return MISSING
+            value[0] = (<Record *> record).value()
+            return FOUND
+
+        cdef lmdb.Val wanted, stored
+        cdef int code = self.begin_find()
+        if code != 0:
+            return code
+        wanted.size, wanted.data = key.size(), <void *> key.data()
+        code = lmdb.get(self.index_txn, self.index_dbi, &wanted, &stored)
+        if code == lmdb.NOT_FOUND:
+            return MISSING
+        if code != 0:
+            return code
+        value[0] = unseal(key, &stored, &code)
+        return code
+
+    cdef int begin_find(self) noexcept nogil:
+        """Take a snapshot of the index, unless there is one that is not outdated. Under the mutex."""
+        cdef int code
+        if self.index_txn_active and self.index_txn_stale:
+            lmdb.txn_reset(self.index_txn)
+            self.index_txn_active = False
+        if self.index_txn_active:
+            return 0
+        code = lmdb.txn_renew(self.index_txn)
+        if code == lmdb.MAP_RESIZED:
+            lmdb.env_set_mapsize(self.index_env, 0)
+            code = lmdb.txn_renew(self.index_txn)
+        if code == 0:
+            self.index_txn_active = True
+            self.index_txn_stale = False
+        return code
+
+    cdef void end_find(self) noexcept nogil:
+        """Let the snapshot go, so that its pages can be used again. Under the mutex."""
+        if self.index_txn_active and not self.index_txn_kept:
+            lmdb.txn_reset(self.index_txn)
+            self.index_txn_active = False
+
+    cdef void collect(
+        self, Overlay *overlay, string_view prefix, ordered_map[string, pair[bint, string]] *changed
+    ) noexcept nogil:
+        """Copy what an overlay knows under a prefix over what is known below it. Under the mutex."""
+        cdef vector[const Record *] records = overlay.matching(prefix)
+        cdef Record *record
+        cdef pair[bint, string] known
+        cdef size_t i
+        for i in range(records.size()):
+            record = <Record *> records[i]
+            known.first = record.state == ERASED
+            known.second = string(record.value().data(), record.value().size())
+            changed[0][string(record.key().data(), record.key().size())] = known
+
+    cdef int names(self, string_view prefix, vector[string] *found) noexcept nogil:
+        """Add the keys that begin with `prefix` to `found`, in no order; 0 or LMDB's error. Costs little
+        where a table has no records at all: only `x`, `k` and `q` may be asked for. Under the mutex."""
+        cdef ordered_map[string, pair[bint, string]] changed
+        cdef ordered_map[string, pair[bint, string]].iterator at
+        cdef lmdb.Cursor *cursor = NULL
+        cdef lmdb.Val key, stored
+        cdef string name
+        cdef char table = prefix.data()[0]
+        cdef int code = self.begin_find()
+        if code == 0:
+            code = self.know_tables()
+        if code != 0:
+            return code
+        if self.frozen != NULL and self.frozen.records_of(table):
+            self.collect(self.frozen, prefix, &changed)
+        if self.live.records_of(table):
+            self.collect(self.live, prefix, &changed)
+        if self.index_tables[<uint8_t> table]:
+            key.size, key.data = prefix.size(), <void *> prefix.data()
+            code = lmdb.cursor_open(self.index_txn, self.index_dbi, &cursor)
+            if code == 0:
+                code = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
+            while code == 0:
+                if key.size < prefix.size() or memcmp(key.data, prefix.data(), prefix.size()) != 0:
+                    break
+                name = string(<const char *> key.data, key.size)
+                if changed.find(name) == changed.end():
+                    found.push_back(name)
+                code = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
+            if cursor != NULL:
+                lmdb.cursor_close(cursor)
+            if code != 0 and code != lmdb.NOT_FOUND:
+                return code
+        at = changed.begin()
+        while at != changed.end():
+            if not inner(at).second.first:
+                found.push_back(inner(at).first)
+            preincrement(at)
+        return 0
+
+    cdef int know_tables(self) noexcept nogil:
+        """Find out which of the tables that are rarely filled have records in the snapshot."""
+        cdef lmdb.Cursor *cursor = NULL
+        cdef lmdb.Val key, stored
+        cdef char table
+        if self.index_tables_known:
+            return 0
+        cdef int code = lmdb.cursor_open(self.index_txn, self.index_dbi, &cursor)
+        if code != 0:
+            return code
+        for table in b"xkq":
+            key.size, key.data = 1, &table
+            code = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
+            if code != 0 and code != lmdb.NOT_FOUND:
+                break
+            self.index_tables[<uint8_t> table] = code == 0 and (<char *> key.data)[0] == table
+        lmdb.cursor_close(cursor)
+        if code != 0 and code != lmdb.NOT_FOUND:
+            return code
+        self.index_tables_known = True
+        return 0
+
+    cdef int begin_read(self, lmdb.Env *env, lmdb.Txn **txn) noexcept nogil:
+        """A read transaction. Another process may have grown the map meanwhile: then ours grows too."""
+        cdef int code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY, txn)
+        if code == lmdb.MAP_RESIZED:
+            lmdb.env_set_mapsize(env, 0)
+            code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY, txn)
+        return code
+
+    cdef size_t clear_step(self, vector[Candidate] *candidates) noexcept nogil:
+        """Clear candidates in order; how many were plain. Other threads may read between two of them."""
+        cdef size_t i = 0
+        cdef size_t held
+        cdef bint plain = True
+        while plain and i < candidates.size():
+            self.mutex.lock()
+            self.index_txn_kept = True
+            held = self.live.bytes()
+            if self.frozen != NULL:
+                held += self.frozen.bytes()
+            plain = held < self.overlay_bytes_max and clear_document(self, &candidates[0][i])
+            if plain:
+                i += 1
+            if not plain or i == candidates.size():
+                self.index_txn_kept = False
+                self.end_find()
+            self.mutex.unlock()
+        return i
+
+    cdef int write_journal(self) noexcept nogil:
+        """The pending entries in one durable transaction. Only readers touch `pending` meanwhile."""
+        cdef lmdb.Txn *txn = NULL
+        cdef lmdb.Val key, stored
+        cdef uint64_t sequence = self.durable
+        cdef uint32_t crc
+        cdef size_t i
+        cdef int code = lmdb.txn_begin(self.journal_env, NULL, 0, &txn)
+        if code != 0:
+            return code
+        for i in range(self.pending.size()):
+            sequence += 1
+            key.size, key.data = sizeof(sequence), &sequence
+            stored.size, stored.data = 4 + self.pending[i].size(), NULL
+            code = lmdb.put(txn, self.journal_dbi, &key, &stored, lmdb.APPEND | lmdb.RESERVE)
+            if code != 0:
+                lmdb.txn_abort(txn)
+                return code
+            crc = crc32c_extend(0, self.pending[i].data(), self.pending[i].size())
+            memcpy(stored.data, &crc, 4)
+            memcpy(<char *> stored.data + 4, self.pending[i].data(), self.pending[i].size())
+        return lmdb.txn_commit(txn)
+
+    cdef int write_index(self) noexcept nogil:
+        """The frozen overlay and the number of its last entry, in one transaction and in key order."""
+        cdef lmdb.Txn *txn = NULL
+        cdef vector[const Record *] records = self.frozen.sorted()
+        cdef Record *record
+        cdef string_view applied_key = string_view(<const char *> b"mapplied_sequence", 17)
+        cdef size_t i
+        cdef int code = lmdb.txn_begin(self.index_env, NULL, 0, &txn)
+        if code != 0:
+            return code
+        for i in range(records.size()):
+            record = <Record *> records[i]
+            if record.state == ERASED:
+                code = self.erase_index(txn, record.key())
+            else:
+                code = self.put_index(txn, record.key(), record.value())
+            if code != 0:
+                lmdb.txn_abort(txn)
+                return code
+        code = self.put_index(
+            txn, applied_key, string_view(<const char *> &self.frozen_complete, sizeof(self.frozen_complete))
+        )
+        if code != 0:
+            lmdb.txn_abort(txn)
+            return code
+        return lmdb.txn_commit(txn)
+
+    cdef int put_index(self, lmdb.Txn *txn, string_view key, string_view value) noexcept nogil:
+        cdef lmdb.Val wanted, stored
+        cdef uint32_t crc
+        wanted.size, wanted.data = key.size(), <void *> key.data()
+        stored.size, stored.data = 4 + value.size(), NULL
+        cdef int code = lmdb.put(txn, self.index_dbi, &wanted, &stored, lmdb.RESERVE)
+        if code == 0:
+            crc = crc32c_extend(0, key.data(), key.size())
+            crc = crc32c_extend(crc, value.data(), value.size())
+            memcpy(stored.data, &crc, 4)
+            memcpy(<char *> stored.data + 4, value.data(), value.size())
+        return code
+
+    cdef int erase_index(self, lmdb.Txn *txn, string_view key) noexcept nogil:
+        cdef lmdb.Val wanted
+        wanted.size, wanted.data = key.size(), <void *> key.data()
+        cdef int code = lmdb.delete(txn, self.index_dbi, &wanted, NULL)
+        return 0 if code == lmdb.NOT_FOUND else code
+
+    # --- The parts that hold the GIL ------------------------------------------------------------
+
+    cdef int _lock(self) except -1:
+        """Take the mutex; never wait for it with the GIL, which its holder may be waiting for."""
+        if not self.mutex.try_lock():
+            with nogil:
+                self.mutex.lock()
+        return 0
+
+    cdef int _lock_open(self) except -1:
+        """Take the mutex of a store that is open."""
+        self._lock()
+        if self.closed or self.index_env == NULL:
+            self.mutex.unlock()
+            raise EngineStopped(f"the store in {self.directory} is closed; open it again")
+        return 0
+
+    cdef int _check_open(self) except -1:
+        if self.closed or self.index_env == NULL:
+            raise EngineStopped(f"the store in {self.directory} is closed; open it again")
+        return 0
+
+    cdef int _check_not_writing(self) except -1:
+        if self.writing:
+            raise RuntimeError("a store is written by one thread: another one is in commit or clear")
+        return 0
+
+    cdef int _check_writable(self) except -1:
+        self._check_open()
+        if self.read_only:
+            raise EngineStopped(f"the store in {self.directory} is open for reading only")
+        if self.stopped is not None:
+            raise EngineStopped(self.stopped)
+        return self._check_not_writing()
+
+    cdef int _check_replayed(self) except -1:
+        if self.complete != self.durable:
+            raise ValueError(f"entries are to be replayed first: {self.complete} of {self.durable} are done")
+        return 0
+
+    cdef int _check_load(self) except -1:
+        """Raise Overloaded at the bound, and see to it that the load is being taken off."""
+        cdef size_t held
+        self._lock()
+        held = self.live.bytes() + (self.frozen.bytes() if self.frozen != NULL else 0)
+        self.mutex.unlock()
+        if held < self.overlay_bytes_max:
+            return 0
+        if self.pending.size() == 0 and not self.live.changed():
+            self._start_flush()
+        raise Overloaded(
+            f"{held} bytes of records wait to be written back, overlay_bytes_max is {self.overlay_bytes_max}"
+        )
+
+    def _read_durable(self):
+        cdef lmdb.Txn *txn = NULL
+        cdef lmdb.Cursor *cursor = NULL
+        cdef lmdb.Val key, stored
+        cdef uint64_t last = 0
+        cdef int code = self.begin_read(self.journal_env, &txn)
+        if code == 0:
+            code = lmdb.cursor_open(txn, self.journal_dbi, &cursor)
+            if code == 0:
+                code = lmdb.cursor_get(cursor, &key, &stored, lmdb.LAST)
+                if code == 0:
+                    memcpy(&last, key.data, sizeof(last))
+                lmdb.cursor_close(cursor)
+            lmdb.txn_abort(txn)
+        if code != 0 and code != lmdb.NOT_FOUND:
+            raise lmdb_error(code, f"reading {self.directory}/journal")
+        return last
+
+    def _read_error(self, int found, bytes key):
+        """The exception for a look-up that failed."""
+        if found != CORRUPT:
+            return lmdb_error(found, f"reading record {key.hex()} of {self.directory}/index")
+        return DataLoss(
+            f"record {key.hex()} of {self.directory}/index does not match its checksum; stop the service and"
+            " delete the index, it is rebuilt from the journal at the next start"
+        )
+
+    def _entry_lost(self, uint64_t sequence, str what):
+        return DataLoss(
+            f"entry {sequence} of {self.directory}/journal {what}; restore the journal from a replica or a"
+            " backup"
+        )
+
+    cdef bint _freeze(self) except -1:
+        """Make the live overlay the frozen one; False if the index is complete already."""
+        if self.live.records() == 0 and self.applied == self.complete:
+            return False
+        self._lock()
+        self.frozen = self.live
+        self.frozen_complete = self.complete
+        self.live = new Overlay(self.frozen.records())
+        self.mutex.unlock()
+        return True
+
+    def _start_flush(self):
+        """Write the live overlay back in a thread of its own, unless one is at work."""
+        if self.flush_thread is not None:
+            if self.flush_thread.is_alive() or self.frozen != NULL:
+                return
+        if self._freeze():
+            self.flush_thread = threading.Thread(target=self._write_back, name="tracecode-flush")
+            self.flush_thread.start()
+
+    def _join_flush(self):
+        if self.flush_thread is not None:
+            self.flush_thread.join()
+            self.flush_thread = None
+
+    def _write_back(self):
+        """Write the frozen overlay to the index and drop it. After an error it stays, for readers."""
+        cdef int code
+        cdef Overlay *written = NULL
+        with nogil:
+            code = self.write_index()
+            if code == 0:
+                self.mutex.lock()
+                written = self.frozen
+                self.frozen = NULL
+                self.applied = self.frozen_complete
+                self.index_txn_stale = True
+                self.index_tables_known = False
+                self.mutex.unlock()
+                del written
+        if code != 0:
+            self.stopped = str(lmdb_error(code, f"writing {self.directory}/index"))
+
+    def _release(self):
+        """Close the files; nobody reads or writes any more."""
+        self._lock()
+        self.closed = True
+        if self.index_txn != NULL:
+            lmdb.txn_abort(self.index_txn)
+            self.index_txn = NULL
+        if self.index_env != NULL:
+            lmdb.env_close(self.index_env)
+            self.index_env = NULL
+        if self.journal_env != NULL:
+            lmdb.env_close(self.journal_env)
+            self.journal_env = NULL
+        self.mutex.unlock()
+        if self.lock_descriptor >= 0:
+            os.close(self.lock_descriptor)
+            self.lock_descriptor = -1
+        if self.directory is not None:
+            _open_directories.discard(self.directory)
+
+    def __dealloc__(self):
+        # Not closed: what was committed is in the journal and is applied again at the next opening.
+        if self.index_txn != NULL:
+            lmdb.txn_abort(self.index_txn)
+        if self.index_env != NULL:
+            lmdb.env_close(self.index_env)
+        if self.journal_env != NULL:
+            lmdb.env_close(self.journal_env)
+        if self.lock_descriptor >= 0:
+            os.close(self.lock_descriptor)
+        if not self.closed and self.directory is not None:
+            _open_directories.discard(self.directory)
+        del self.live
+        del self.frozen

@@ -1,0 +1,252 @@
+"""What the native code clears, every rule is silent on, and it folds the same.
+
+Goal: random days of a few shops and boxes, with every field near its guard, are told to both engines. Method:
+the lmdb engine clears what it can; the memory engine judges everything by the Python rules. Journal entries
+must be equal but for the mark `cleared`, a cleared entry must carry no finding, and the two indexes must be
+equal byte for byte.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from documents import (
+    DAY,
+    DRUG,
+    HOUR,
+    INSTITUTIONS,
+    ITEM,
+    MIDDLE,
+    NOON,
+    NS,
+    OTHER,
+    OTHER_DRUG,
+    OTHER_PACK,
+    PRODUCTS,
+    QUIET,
+    SHOP,
+    code,
+    deletion,
+    line,
+    purchase_return,
+    receipt,
+    sale,
+    sale_return,
+    stock_change,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracecode.engine import records
+from tracecode.engine.contract import Submission
+from tracecode.engine.lmdb import LmdbEngine
+from tracecode.engine.memory import MemoryEngine
+from tracecode.errors import DocumentRejected
+from tracecode.fsck import OWN_OF_STORE
+from tracecode.rule_base import RuleBase
+from tracecode.v1 import catalogue_pb2, document_pb2, journal_pb2
+
+RULE_BASE = RuleBase.default()
+UNREGISTERED = "P99999900009"
+LEFT = "P13050000077"
+"""Its agreement ended before the day."""
+
+LEFT_ROW = catalogue_pb2.Institution(
+    institution_code=LEFT,
+    division_code="130500",
+    uploads_receipt_codes=True,
+    service_periods=[catalogue_pb2.ServicePeriod(start_date="2024-01-01", end_date="2025-12-31")],
+)
+
+serials = st.integers(1, 6)
+usually = st.sampled_from
+
+
+def mostly(value: object, *others: object) -> st.SearchStrategy[object]:
+    """A value three times in four, else something near a guard."""
+    return st.sampled_from([value] * (3 * len(others)) + list(others))
+
+
+@st.composite
+def scans(draw: st.DrawFn) -> str:
+    """A box of the small pool as a scanner may deliver it."""
+    serial = draw(serials)
+    plain = code(serial)
+    gs1 = f"]d2010690123456789221S{serial}\x1d10L1\x1d17270{serial % 9 + 1}00"
+    return str(
+        draw(
+            mostly(
+                plain,
+                gs1,
+                " " + plain,
+                "８" + plain[1:],
+                plain + "\r\n",
+                plain + code(serial + 1),
+                code(serial, MIDDLE),
+                code(serial, "8999999"),
+                "99999999999999999999",
+                "6924561884074",
+                "",
+            )
+        )
+    )
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> document_pb2.Line:
+    """A line whose fields are mostly plain."""
+    codes = draw(st.lists(scans(), min_size=0 if draw(st.integers(0, 9)) == 0 else 1, max_size=3))
+    made = line(
+        *codes,
+        drug=str(draw(mostly(DRUG, OTHER_PACK, OTHER_DRUG, ""))),
+        quantity=str(draw(mostly("", "2", "1.0", "0.5", "01"))),
+        split=bool(draw(mostly(False, True))),
+        lot=str(draw(mostly("", "L1", "L2", "批号"))),
+        expiry=str(draw(mostly("", "2027-06-30", "2026-03-01", "2027-06-00"))),
+        batch=str(draw(mostly("", "B1"))),
+    )
+    made.manufacture_date = str(draw(mostly("", "2025-01-01", "2026-12-01")))
+    made.memo = str(draw(mostly("", "备注")))
+    return made
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[document_pb2.Document, int, str]:
+    """A document, its delay in seconds, its request_id."""
+    shop = str(draw(mostly(SHOP, OTHER, QUIET, UNREGISTERED, LEFT)))
+    number = str(draw(st.integers(1, 12)))
+    time = NOON + draw(st.integers(0, 60)) * HOUR
+    rows = draw(st.lists(lines(), min_size=1, max_size=3))
+    kind = draw(st.integers(0, 11))
+    if kind <= 3:
+        made = receipt(shop, "R" + number, time, *rows)
+    elif kind <= 8:
+        made = sale(
+            shop,
+            "S" + number,
+            time,
+            *rows,
+            asked=draw(st.booleans()),
+            settlement=str(draw(mostly("", "T1", "T2"))),
+            channel=draw(st.integers(0, 2)),
+            insured=draw(st.booleans()),
+            person=str(draw(mostly("", "A"))),
+        )
+    elif kind == 9:
+        made = sale_return(shop, "T" + number, time, *rows)
+    elif kind == 10:
+        made = draw(
+            st.sampled_from(
+                [
+                    purchase_return(shop, "B" + number, time, *rows),
+                    stock_change(shop, "X" + number, time, 102, *rows, counterparty=OTHER),
+                    stock_change(shop, "X" + number, time, 101, *rows, counterparty=SHOP),
+                ]
+            )
+        )
+    else:
+        made = draw(
+            st.sampled_from(
+                [
+                    deletion(shop, "D" + number, time + HOUR, deletes="S" + number),
+                    deletion(shop, "D" + number, time + HOUR, batch="B1"),
+                ]
+            )
+        )
+    made.offline = bool(draw(mostly(False, True)))
+    delay = int(str(draw(mostly(60, 49 * HOUR, -600, -120, 40 * DAY))))
+    request_id = str(draw(mostly("", "q1", "q2")))
+    return made, delay, request_id
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(documents(), min_size=1, max_size=14), st.booleans())
+def test_what_is_cleared_is_silent_and_folds_the_same(
+    told: list[tuple[document_pb2.Document, int, str]], one_call: bool
+) -> None:
+    """Byte-equal journals (but for the mark) and indexes, whatever the day."""
+    submissions = [
+        Submission(
+            document.SerializeToString(deterministic=True),
+            (document.business_time.seconds + delay) * NS,
+            request_id,
+        )
+        for document, delay, request_id in told
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        lmdb = LmdbEngine(Path(directory) / "ledger", RULE_BASE, NOON * NS, map_size_bytes=2**28)
+        memory = MemoryEngine(RULE_BASE, NOON * NS)
+        for engine in (lmdb, memory):
+            engine.import_products(PRODUCTS, NOON * NS)
+            engine.import_institutions([*INSTITUTIONS, LEFT_ROW], NOON * NS)
+        if one_call:
+            answers = (lmdb.record(submissions), memory.record(submissions))
+        else:
+            answers = tuple(
+                [engine.record([submission])[0] for submission in submissions] for engine in (lmdb, memory)
+            )
+        for ours, judged in zip(*answers, strict=True):
+            if isinstance(judged, DocumentRejected):
+                assert type(ours) is type(judged)
+                assert str(ours) == str(judged)
+            else:
+                assert ours == judged
+        compare(lmdb, memory)
+        lmdb.close()
+        # What the journal tells again is what stood in the index.
+        reopened = LmdbEngine(Path(directory) / "ledger", None, NOON * NS, map_size_bytes=2**28)
+        compare(reopened, memory)
+        reopened.close()
+
+
+def compare(lmdb: LmdbEngine, memory: MemoryEngine) -> None:
+    """Entries equal but for the mark; a cleared one says nothing; records equal."""
+    ours, judged = lmdb.entries(0, 10_000), memory.entries(0, 10_000)
+    assert len(ours) == len(judged)
+    for our_bytes, judged_bytes in zip(ours, judged, strict=True):
+        entry = journal_pb2.JournalEntry.FromString(our_bytes)
+        if entry.document.cleared:
+            assert not entry.document.findings
+            entry.document.cleared = False
+            assert entry.SerializeToString(deterministic=True) == judged_bytes
+        else:
+            assert our_bytes == judged_bytes
+    dump = {
+        key: value
+        for table in records.Table
+        for key, value in lmdb.native.scan(bytes([table]))
+        if key not in OWN_OF_STORE
+    }
+    assert dump == memory.memory.dump()
+
+
+def test_a_plain_day_is_cleared_whole(tmp_path: Path) -> None:
+    """The property above would hold for a clearing that clears nothing: a plain day must be cleared."""
+    engine = LmdbEngine(tmp_path / "ledger", RULE_BASE, NOON * NS, map_size_bytes=2**28)
+    engine.import_products(PRODUCTS, NOON * NS)
+    engine.import_institutions(INSTITUTIONS, NOON * NS)
+    day = [receipt(SHOP, "R1", NOON, line(*(code(i) for i in range(1, 101)), lot="L1", expiry="2027-06-30"))]
+    day += [
+        sale(
+            SHOP, f"S{i}", NOON + HOUR + i, line(code(i)), settlement=f"T{i}", person="A" * 32, visit=f"V{i}"
+        )
+        for i in range(1, 101)
+    ]
+
+    answers = engine.record(
+        [Submission(d.SerializeToString(deterministic=True), (d.business_time.seconds + 5) * NS) for d in day]
+    )
+
+    assert all(not isinstance(answer, DocumentRejected) for answer in answers)
+    entries = [journal_pb2.JournalEntry.FromString(value) for value in engine.entries(0, 1_000)]
+    assert sum(entry.document.cleared for entry in entries) == 101
+    engine.close()
+
+
+def test_identifiers_of_the_pool_are_on_both_sides_of_the_guards() -> None:
+    """The pool names a known item, a known package and an unknown identifier."""
+    known = {product.identifier for product in PRODUCTS}
+
+    assert {ITEM, MIDDLE} <= known
+    assert "8999999" not in known

@@ -1,0 +1,123 @@
+"""What every engine promises. An engine keeps the journal and answers from it; rules judge.
+
+Duties, in the words of RFC 2119:
+
+* An answer of `record` MUST NOT be given before its entries are durable. An engine that cannot tell
+  whether they are MUST stop (EngineStopped); it MUST NOT answer.
+* Submissions of one call, and calls, are judged strictly one after another. Two engines given the
+  same submissions, imports and receive times MUST give byte-equal entries.
+* A repeat (same identity, same content) MUST be answered with the first verdict's sequence, also
+  after a restart, and MUST be as durable as a first write.
+* A document that is rejected MUST leave no trace; the others of the call are not affected.
+* `verify` writes nothing.
+* An engine MUST NOT guess: bytes that fail their checksum raise DataLoss.
+
+The contract is batch-oriented and knows nothing of get and put, so a distributed engine can fulfil it
+with its own primitives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tracecode.errors import DocumentRejected
+from tracecode.rule_base import RuleBase
+from tracecode.v1 import catalogue_pb2, code_pb2, document_pb2, finding_pb2, ledger_service_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A document to record. `document` is a serialized tracecode.v1.Document whose persons are
+    already keyed hashes; `receive_time_ns` is when it reached us, ns since 1970 UTC."""
+
+    document: bytes
+    receive_time_ns: int
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCounts:
+    """What an import did; `sequence` is the entry it became (the last entry if nothing changed)."""
+
+    created: int
+    updated: int
+    unchanged: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """A document the ledger knows, with the verdict first given and the one standing now."""
+
+    document: document_pb2.Document
+    receive_time_ns: int
+    verdict_first: finding_pb2.Verdict
+    verdict: finding_pb2.Verdict
+    deleted_by_sequence: int
+
+
+class Engine(Protocol):
+    """Judges, keeps and answers. Calls are made by one thread at a time, except that `verify`,
+    `code`, `history`, `document`, `product`, `institution` and `entries` MUST be safe beside `record`."""
+
+    name: str
+
+    def record(self, submissions: Sequence[Submission]) -> list[finding_pb2.Verdict | DocumentRejected]:
+        """Judge and keep documents in order; one answer for each."""
+
+    def verify(
+        self, request: ledger_service_pb2.VerifyCodesRequest, now_ns: int
+    ) -> ledger_service_pb2.VerifyCodesResponse:
+        """Judge codes as if they were sold now (or at the request's business time)."""
+
+    def code(self, key: bytes) -> code_pb2.CodeStatus:
+        """What is known of a code now; state UNKNOWN if it was never seen."""
+
+    def history(self, key: bytes) -> list[code_pb2.CodeEvent]:
+        """The code's whole chain in effective order, with findings first and now."""
+
+    def document(
+        self, institution_code: str, kind: document_pb2.DocumentKind.ValueType, document_number: str
+    ) -> DocumentRecord | None:
+        """A document by its identity, or None."""
+
+    def product(self, identifier: str) -> catalogue_pb2.Product | None:
+        """A product by 7-digit identifier or GTIN-14, or None."""
+
+    def institution(self, institution_code: str) -> catalogue_pb2.Institution | None:
+        """An institution by its code, or None."""
+
+    def import_products(self, products: Sequence[catalogue_pb2.Product], now_ns: int) -> ImportCounts:
+        """Create or update products; all or nothing, one entry."""
+
+    def import_institutions(
+        self, institutions: Sequence[catalogue_pb2.Institution], now_ns: int
+    ) -> ImportCounts:
+        """Create or update institutions; all or nothing, one entry."""
+
+    def import_holds(self, holds: Sequence[catalogue_pb2.Hold], now_ns: int) -> ImportCounts:
+        """Create or update holds; all or nothing, one entry."""
+
+    def import_code_replacements(
+        self, replacements: Sequence[catalogue_pb2.CodeReplacement], now_ns: int
+    ) -> ImportCounts:
+        """Create or update code replacements; all or nothing, one entry."""
+
+    def change_rule_base(self, rule_base: RuleBase, now_ns: int) -> int:
+        """Put a rule base in force from now; returns the entry's sequence."""
+
+    @property
+    def rule_base(self) -> RuleBase:
+        """The rule base in force."""
+
+    @property
+    def sequence(self) -> int:
+        """The last durable entry, 0 = none."""
+
+    def entries(self, after: int, limit: int) -> list[bytes]:
+        """Serialized JournalEntry of the sequences after+1 .. after+limit, as far as they exist."""
+
+    def close(self) -> None:
+        """Write back what is worth keeping and release the files. Safe to call twice."""

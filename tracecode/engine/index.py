@@ -1,0 +1,768 @@
+"""The index as the judge reads it and as an entry of the journal changes it.
+
+`apply` is the whole meaning of an entry for the index: whoever applies the journal from its first entry to
+its last has the index, and two engines that applied the same entries have the same bytes. Judging
+never writes here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from tracecode.code import CodeClass, Reading, key_text, read_scan
+from tracecode.document import (
+    DELETED_TYPES,
+    EPOCH,
+    Document,
+    DocumentKind,
+    Line,
+    Operation,
+    day_date,
+    read_document,
+)
+from tracecode.engine import records
+from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
+from tracecode.errors import DataLoss
+from tracecode.life_cycle import Event, InstitutionFacts, State, Step, fold
+from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
+
+OTHER_IN = 106
+"""inv_chg_type 其他入库 of NHSA interface 3502."""
+
+FUTURE_SKEW_SECONDS = 300
+"""A business time further in the receiver's future than this is impossible (ours)."""
+
+ENTRIES_CACHED_MAX = 50_000
+KEYED = (CodeClass.TWENTY_DIGIT, CodeClass.GS1, CodeClass.ENTERPRISE, CodeClass.LOGISTIC_UNIT)
+"""Classes of scans that name one box and therefore have a chain."""
+
+
+class Store(Protocol):
+    """Bytes by key, and the journal. Writes become durable together at `commit`."""
+
+    @property
+    def sequence(self) -> int:
+        """The last entry, pending ones included."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The record, or None."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Create or replace a record."""
+
+    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """All records of one records.group, in key order."""
+
+    def append(self, entry: bytes) -> int:
+        """Add the entry sequence + 1; returns its number."""
+
+    def entry(self, sequence: int) -> bytes | None:
+        """An entry, pending ones included."""
+
+    def entries(self, after: int, limit: int) -> list[bytes]:
+        """Entries after+1 .. after+limit as far as they exist."""
+
+    def commit(self) -> None:
+        """Return when all appended entries are durable."""
+
+    def close(self) -> None:
+        """Release everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineReadings:
+    """A line, and what its scans were read as."""
+
+    line: Line
+    readings: tuple[Reading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDocument:
+    """A document with its scans read: what it says of each code, in order of first appearance."""
+
+    document: Document
+    sequence: int
+    """Its entry; 0 = a question that is not recorded."""
+    receive_time: int
+    lines: tuple[LineReadings, ...]
+    lines_of_code: Mapping[bytes, tuple[Line, ...]]
+    events: Mapping[bytes, Event]
+    relations: tuple[tuple[bytes, bytes], ...]
+    """Parent key, child key."""
+    time: int
+    """Effective time, seconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document entry of the journal, read."""
+
+    sequence: int
+    entry: journal_pb2.JournalEntry
+    read: ReadDocument
+    previous: Mapping[bytes, int]
+
+
+def _to_day(reading: Reading) -> int | None:
+    return None if reading.expiry is None else (reading.expiry - EPOCH).days
+
+
+def read_codes(
+    document: Document, sequence: int, receive_time: int, *, refused: bool = False
+) -> ReadDocument:
+    """Read every scan of a document and say what it tells of each code. Times in seconds."""
+    time = document.business_time
+    if time > receive_time + FUTURE_SKEW_SECONDS:
+        time = receive_time
+    lines = []
+    lines_of_code: dict[bytes, list[Line]] = {}
+    events: dict[bytes, Event] = {}
+    relations: list[tuple[bytes, bytes]] = []
+
+    def note(line: Line, reading: Reading, codes_on_line: int) -> None:
+        split = line.split and document.kind in (DocumentKind.SALE, DocumentKind.SALE_RETURN)
+        units = int(line.quantity / max(1, codes_on_line)) if split else 0
+        known = events.get(reading.key)
+        if known is not None:
+            if units and known.units:
+                events[reading.key] = replace(known, units=known.units + units)
+            return
+        events[reading.key] = Event(
+            time=time,
+            operation=document.operation(line),
+            institution=document.institution_code,
+            document_kind=document.kind,
+            document_number=document.number,
+            sequence=sequence,
+            line_number=line.number,
+            business_time=document.business_time,
+            receive_time=receive_time,
+            units=units,
+            settlement_id=document.settlement_id,
+            visit_number=document.visit_number,
+            person=document.person,
+            channel=document.channel,
+            insured=document.insured,
+            before_settlement=document.before_settlement,
+            counterparty=document.counterparty,
+            sale_document_number=document.sale_document_number,
+            other_in=document.change_type == OTHER_IN,
+            drug_code=line.drug_code,
+            lot_number=line.lot_number,
+            expiry_day=line.expiry_day,
+            manufacture_day=line.manufacture_day,
+            scan_lot_number=reading.lot,
+            scan_expiry_day=_to_day(reading),
+            refused=refused,
+        )
+
+    for line in document.lines:
+        readings = tuple(reading for scan in line.scans for reading in read_scan(scan))
+        lines.append(LineReadings(line, readings))
+        keyed = [reading for reading in readings if reading.code_class in KEYED]
+        distinct = len({reading.key for reading in keyed})
+        for reading in keyed:
+            lines_of_code.setdefault(reading.key, []).append(line)
+            note(line, reading, distinct)
+        for package in line.packages:
+            parents = [r for r in read_scan(package.scan) if r.code_class in KEYED]
+            children = [r for scan in package.child_scans for r in read_scan(scan) if r.code_class in KEYED]
+            for reading in (*parents, *children):
+                note(line, reading, 1)
+            if len(parents) == 1:
+                relations += [(parents[0].key, child.key) for child in children]
+    return ReadDocument(
+        document=document,
+        sequence=sequence,
+        receive_time=receive_time,
+        lines=tuple(lines),
+        lines_of_code={key: tuple(found) for key, found in lines_of_code.items()},
+        events=events,
+        relations=tuple(relations),
+        time=time,
+    )
+
+
+class Index:
+    """Reads and changes the index over a store; keeps nothing that cannot be read again."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._products: dict[str, tuple[catalogue_pb2.Product, bool] | None] = {}
+        self._institutions: dict[str, tuple[int, catalogue_pb2.Institution | None]] = {}
+        self._facts: dict[str, InstitutionFacts] = {}
+        self._documents: OrderedDict[int, StoredDocument] = OrderedDict()
+
+    # What the catalogue says.
+
+    def product(self, identifier: str) -> catalogue_pb2.Product | None:
+        """A product by identifier, or None."""
+        found = self._product(identifier)
+        return None if found is None else found[0]
+
+    def _product(self, identifier: str) -> tuple[catalogue_pb2.Product, bool] | None:
+        if identifier not in self._products:
+            value = self.store.get(records.product_key(identifier))
+            self._products[identifier] = None if value is None else records.product_from_bytes(value)
+        return self._products[identifier]
+
+    def institution(self, code: str) -> catalogue_pb2.Institution | None:
+        """A registered institution, or None."""
+        return self._institution(code)[1]
+
+    def _institution(self, code: str) -> tuple[int, catalogue_pb2.Institution | None]:
+        found = self._institutions.get(code)
+        if found is None:
+            value = self.store.get(records.institution_key(code))
+            found = (0, None) if value is None else records.institution_from_bytes(value)
+            if found[0]:
+                self._institutions[code] = found
+        return found
+
+    def institution_number(self, code: str) -> int:
+        """The number of an institution in records, 0 if it was never seen."""
+        return self._institution(code)[0]
+
+    def institution_code(self, number: int) -> str:
+        """The institution of a number; empty for 0."""
+        value = self.store.get(records.institution_number_key(number)) if number else None
+        return "" if value is None else value.decode()
+
+    def facts(self, code: str) -> InstitutionFacts:
+        """What judging needs to know of an institution, registered or not."""
+        facts = self._facts.get(code)
+        if facts is None:
+            institution = self.institution(code)
+            if institution is None:
+                return InstitutionFacts(code, division=code[1:7])
+            facts = InstitutionFacts(
+                code=code,
+                division=institution.division_code,
+                group=institution.group_code,
+                uploads_receipt_codes=institution.uploads_receipt_codes,
+                registered=True,
+            )
+            self._facts[code] = facts
+        return facts
+
+    def in_service(self, code: str, day: int) -> bool:
+        """Registered, and its service agreement in force on that day (days since 1970)."""
+        institution = self.institution(code)
+        if institution is None:
+            return False
+        text = day_date(day).isoformat()
+        periods = institution.service_periods
+        return not periods or any(
+            period.start_date <= text and (not period.end_date or text <= period.end_date)
+            for period in periods
+        )
+
+    def holds(self, key: bytes, identifier: str, lots: Iterable[str]) -> tuple[catalogue_pb2.Hold, ...]:
+        """Holds on a code or on lots of its product, whatever their dates."""
+        found = [value for _, value in self.store.scan(records.code_hold_key(key))]
+        product = self._product(identifier) if identifier else None
+        if product is not None and product[1]:
+            for lot in sorted({lot for lot in lots if lot}):
+                found += [value for _, value in self.store.scan(records.lot_hold_key(identifier, lot))]
+        return tuple(catalogue_pb2.Hold.FromString(value) for value in found)
+
+    def hold(self, hold_id: str) -> catalogue_pb2.Hold | None:
+        """A hold as imported, or None."""
+        value = self.store.get(records.hold_key(hold_id))
+        return None if value is None else catalogue_pb2.Hold.FromString(value)
+
+    def replacement(self, old_code: str) -> catalogue_pb2.CodeReplacement | None:
+        """The replacement of a code in canonical text or as scanned, or None."""
+        new = self.replaced_by(read_scan(old_code)[0].key)
+        if new is None:
+            return None
+        return catalogue_pb2.CodeReplacement(old_code=old_code, new_code=key_text(new))
+
+    def replaced_by(self, key: bytes) -> bytes | None:
+        """The code that the platform gave instead of this one, or None."""
+        value = self.store.get(records.replacement_key(key))
+        return value[1:] if value is not None and value[:1] == b"n" else None
+
+    def learnable(
+        self, read: ReadDocument, sales_min: int, institutions_min: int
+    ) -> list[catalogue_pb2.Product]:
+        """Products that consistent sales have taught, of the identifiers on a document."""
+        if read.document.kind is not DocumentKind.SALE:
+            return []
+        identifiers = {reading.identifier for line in read.lines for reading in line.readings}
+        products = []
+        for identifier in sorted(identifiers - {""}):
+            value = self.store.get(records.unknown_product_key(identifier))
+            if value is None or self.product(identifier) is not None:
+                continue
+            drug_codes = json.loads(value)["drug_codes"]
+            if len(drug_codes) != 1:
+                continue
+            drug_code, sold = next(iter(drug_codes.items()))
+            if sold["sales"] >= sales_min and len(sold["institutions"]) >= institutions_min:
+                products.append(
+                    catalogue_pb2.Product(
+                        identifier=identifier,
+                        package_level=1,
+                        drug_codes=[drug_code],
+                        units_per_package=1,
+                        learned=True,
+                    )
+                )
+        return products
+
+    def unknown_since(self, identifier: str, time: int) -> int:
+        """First time an identifier without a product was seen, at most `time`."""
+        value = self.store.get(records.unknown_product_key(identifier))
+        return time if value is None else min(time, json.loads(value)["first_seen"])
+
+    # What the journal says.
+
+    def stored(self, sequence: int) -> StoredDocument:
+        """A document entry. Raises DataLoss if the journal does not have it."""
+        found = self._documents.get(sequence)
+        if found is not None:
+            self._documents.move_to_end(sequence)
+            return found
+        value = self.store.entry(sequence)
+        if value is None:
+            raise DataLoss(f"journal entry {sequence} is missing; restore the journal from a backup")
+        return self._remember(journal_pb2.JournalEntry.FromString(value))
+
+    def _remember(self, entry: journal_pb2.JournalEntry, read: ReadDocument | None = None) -> StoredDocument:
+        if not entry.HasField("document"):
+            raise DataLoss(f"journal entry {entry.sequence} is no document; run tracecode fsck")
+        if read is None:
+            read = read_codes(
+                read_document(entry.document.document),
+                entry.sequence,
+                entry.receive_time_ns // 1_000_000_000,
+                refused=entry.document.outcome == finding_pb2.OUTCOME_REFUSED,
+            )
+        previous = dict(zip(read.events, entry.document.previous_sequences, strict=True))
+        stored = StoredDocument(entry.sequence, entry, read, previous)
+        self._documents[entry.sequence] = stored
+        if len(self._documents) > ENTRIES_CACHED_MAX:
+            self._documents.popitem(last=False)
+        return stored
+
+    def document_record(self, document: Document) -> DocumentIndexRecord | None:
+        """Where the document of this identity is, or None."""
+        number = self.institution_number(document.institution_code)
+        if not number:
+            return None
+        value = self.store.get(records.document_key(number, document.kind, document.number))
+        return None if value is None else DocumentIndexRecord.from_bytes(value)
+
+    def record_of(self, stored: StoredDocument) -> DocumentIndexRecord:
+        """The record of a stored document, also of one whose number a correction took over."""
+        document = stored.read.document
+        key = records.document_key(
+            self.institution_number(document.institution_code), document.kind, document.number
+        )
+        value = self.store.get(key)
+        record = None if value is None else DocumentIndexRecord.from_bytes(value)
+        if record is None or record.sequence != stored.sequence:
+            value = self.store.get(records.superseded_key(key, stored.sequence))
+            record = None if value is None else DocumentIndexRecord.from_bytes(value)
+        if record is None:
+            raise DataLoss(f"the index does not know entry {stored.sequence}; run tracecode fsck --repair")
+        return record
+
+    def standing_findings(self, stored: StoredDocument) -> tuple[list[finding_pb2.Finding], int]:
+        """The findings that stand of a document, and the number of its last revision."""
+        record = self.record_of(stored)
+        if not record.revision_sequence:
+            return list(stored.entry.document.findings), 0
+        value = self.store.entry(record.revision_sequence)
+        if value is None:
+            raise DataLoss(f"journal entry {record.revision_sequence} is missing")
+        revision = journal_pb2.JournalEntry.FromString(value).revision
+        return list(revision.findings), revision.revision
+
+    # What is known of a code.
+
+    def code_record(self, key: bytes) -> CodeRecord | None:
+        """The record of a code, or None if it was never seen."""
+        value = self.store.get(records.code_key(key))
+        return None if value is None else CodeRecord.from_bytes(value)
+
+    def aliases(self, key: bytes) -> tuple[bytes, ...]:
+        """The code and, where the platform replaced it, the other code of the same box."""
+        value = self.store.get(records.replacement_key(key))
+        return (key,) if value is None else (key, value[1:])
+
+    def codes_text(self, key: bytes) -> frozenset[str]:
+        """Canonical texts under which findings about a box stand."""
+        return frozenset(key_text(alias) for alias in self.aliases(key))
+
+    def parents(self, key: bytes) -> tuple[bytes, ...]:
+        """The packages the code is inside of."""
+        prefix = records.parent_key(key)
+        return tuple(found[len(prefix) :] for found, _ in self.store.scan(prefix))
+
+    def children(self, key: bytes) -> tuple[bytes, ...]:
+        """The codes inside the package."""
+        prefix = records.child_key(key)
+        return tuple(found[len(prefix) :] for found, _ in self.store.scan(prefix))
+
+    def covered(self, keys: Iterable[bytes]) -> tuple[bytes, ...]:
+        """The codes and everything inside them, in a fixed order."""
+        found: dict[bytes, None] = {}
+        waiting = list(keys)
+        while waiting:
+            key = waiting.pop(0)
+            if key not in found:
+                found[key] = None
+                waiting += self.children(key)
+                waiting += [alias for alias in self.aliases(key) if alias not in found]
+        return tuple(found)
+
+    def events(self, key: bytes) -> list[Event]:
+        """The chain of a code, unordered: its own events, those of its packages, deletions."""
+        found: list[Event] = []
+        own = self.aliases(key)
+        for alias in own:
+            self._collect(alias, b"", found)
+        waiting = [parent for alias in own for parent in self.parents(alias)]
+        seen = set(own)
+        while waiting:
+            parent = waiting.pop()
+            if parent not in seen:
+                seen.add(parent)
+                self._collect(parent, parent, found)
+                waiting += self.parents(parent)
+        # One document may name a package and what is inside it: that is one event.
+        scanned = {event.sequence for event in found if not event.package}
+        return [event for event in found if not event.package or event.sequence not in scanned]
+
+    def _collect(self, key: bytes, package: bytes, found: list[Event]) -> None:
+        record = self.code_record(key)
+        sequence = 0 if record is None else record.head
+        while sequence:
+            stored = self.stored(sequence)
+            event = stored.read.events[key]
+            if package:
+                event = replace(event, package=package)
+            deleted_by = self.record_of(stored).deleted_by
+            if deleted_by:
+                event = replace(event, deleted_by=deleted_by)
+                found.append(deletion_event(self.stored(deleted_by).read, event))
+            found.append(event)
+            sequence = stored.previous[key]
+
+    def steps(self, key: bytes, *more: Event) -> tuple[Step, ...]:
+        """The chain of a code folded, with events that are not in the journal yet."""
+        return fold((*self.events(key), *more), self.facts)
+
+    # What a document means for others.
+
+    def targets(self, document: Document) -> list[StoredDocument]:
+        """The documents that a deletion takes back, of those that have arrived."""
+        number = self.institution_number(document.institution_code)
+        if not number:
+            return []
+        found: dict[int, StoredDocument] = {}
+        if document.deleted_document_number:
+            for kind, deleted_type in DELETED_TYPES.items():
+                if deleted_type != document.deleted_type:
+                    continue
+                key = records.document_key(number, kind, document.deleted_document_number)
+                value = self.store.get(key)
+                sequence = 0 if value is None else DocumentIndexRecord.from_bytes(value).sequence
+                if sequence:
+                    found[sequence] = self.stored(sequence)
+        else:
+            prefix = records.batch_key(number, document.deleted_type, document.deleted_batch_serial, 0)[:-8]
+            for key, _ in self.store.scan(prefix):
+                sequence = int.from_bytes(key[-8:], "big")
+                found[sequence] = self.stored(sequence)
+        return [found[sequence] for sequence in sorted(found)]
+
+    def pending_deletion(self, read: ReadDocument) -> int:
+        """The deletion that arrived before this document and takes it back, 0 = none."""
+        document = read.document
+        number = self.institution_number(document.institution_code)
+        deleted_type = DELETED_TYPES.get(document.kind)
+        if not number or deleted_type is None:
+            return 0
+        waiting = set()
+        record = self.document_record(document)
+        if record is not None and not record.sequence and record.deleted_by:
+            waiting.add(record.deleted_by)
+        for serial in {line.batch_serial for line in document.lines if line.batch_serial}:
+            prefix = records.batch_deletion_key(number, deleted_type, serial, 0)[:-8]
+            waiting |= {int.from_bytes(key[-8:], "big") for key, _ in self.store.scan(prefix)}
+        for sequence in sorted(waiting):
+            if takes_back(self.stored(sequence).read, read):
+                return sequence
+        return 0
+
+    # What an entry changes.
+
+    def apply(
+        self,
+        entry: journal_pb2.JournalEntry,
+        read: ReadDocument | None = None,
+        steps: Mapping[bytes, tuple[Step, ...]] | None = None,
+    ) -> None:
+        """Change the index by one entry. `read` and `steps` save the judge's work from being done twice."""
+        match entry.WhichOneof("content"):
+            case "document":
+                self._apply_document(entry, read, steps or {})
+            case "revision":
+                self._apply_revision(entry)
+            case "product_import":
+                for product in entry.product_import.products:
+                    self._put_product(product)
+            case "institution_import":
+                for institution in entry.institution_import.institutions:
+                    self._put_institution(institution.institution_code, institution)
+            case "hold_import":
+                for hold in entry.hold_import.holds:
+                    self._put_hold(hold)
+            case "code_replacement_import":
+                for replacement in entry.code_replacement_import.code_replacements:
+                    self._put_replacement(replacement)
+            case "rule_base_change":
+                self.store.put(records.meta_key("rule_base"), records.U64.pack(entry.sequence))
+            case _:
+                raise DataLoss(f"journal entry {entry.sequence} has no content this version knows")
+
+    def _apply_document(
+        self,
+        entry: journal_pb2.JournalEntry,
+        read: ReadDocument | None,
+        steps: Mapping[bytes, tuple[Step, ...]],
+    ) -> None:
+        pending = 0
+        stored = self._remember(entry, read)
+        read = stored.read
+        document = read.document
+        if document.kind is not DocumentKind.DELETION:
+            pending = self.pending_deletion(read)
+        number = self.institution_number(document.institution_code)
+        if not number:
+            number = self._put_institution(document.institution_code, None)
+        key = records.document_key(number, document.kind, document.number)
+        value = self.store.get(key)
+        if value is not None:
+            earlier = DocumentIndexRecord.from_bytes(value)
+            if earlier.sequence:
+                self.store.put(records.superseded_key(key, earlier.sequence), value)
+        self.store.put(key, DocumentIndexRecord(entry.sequence, deleted_by=pending).to_bytes())
+        if entry.document.request_id:
+            self.store.put(records.request_key(entry.document.request_id), records.U64.pack(entry.sequence))
+        deleted_type = DELETED_TYPES.get(document.kind, 0)
+        for serial in {line.batch_serial for line in document.lines if line.batch_serial}:
+            self.store.put(records.batch_key(number, deleted_type, serial, entry.sequence), b"")
+        for parent, child in read.relations:
+            self.store.put(records.child_key(parent, child), b"")
+            self.store.put(records.parent_key(child, parent), b"")
+        touched = set(read.events)
+        if document.kind is DocumentKind.DELETION:
+            touched |= self._apply_deletion(entry.sequence, number, read)
+        for code in read.events:
+            known = self.code_record(code) or CodeRecord()
+            self.store.put(records.code_key(code), replace(known, head=entry.sequence).to_bytes())
+        for code in self.covered(sorted(touched)):
+            self._put_code(code, steps.get(code))
+        if document.kind is DocumentKind.SALE:
+            self._observe_unknown(read)
+
+    def _apply_deletion(self, sequence: int, number: int, read: ReadDocument) -> set[bytes]:
+        document = read.document
+        touched: set[bytes] = set()
+        for target in self.targets(document):
+            record = self.record_of(target)
+            if target.sequence >= sequence or record.deleted_by or not takes_back(read, target.read):
+                continue
+            found = target.read.document
+            key = records.document_key(number, found.kind, found.number)
+            value = self.store.get(key)
+            if value is None or DocumentIndexRecord.from_bytes(value).sequence != target.sequence:
+                key = records.superseded_key(key, target.sequence)
+            self.store.put(key, replace(record, deleted_by=sequence).to_bytes())
+            touched |= set(target.read.events)
+        if document.deleted_batch_serial:
+            self.store.put(
+                records.batch_deletion_key(
+                    number, document.deleted_type, document.deleted_batch_serial, sequence
+                ),
+                b"",
+            )
+        else:
+            for kind, deleted_type in DELETED_TYPES.items():
+                key = records.document_key(number, kind, document.deleted_document_number)
+                if deleted_type == document.deleted_type and self.store.get(key) is None:
+                    self.store.put(key, DocumentIndexRecord(deleted_by=sequence).to_bytes())
+        return touched
+
+    def _apply_revision(self, entry: journal_pb2.JournalEntry) -> None:
+        stored = self.stored(entry.revision.revised_sequence)
+        document = stored.read.document
+        key = records.document_key(
+            self.institution_number(document.institution_code), document.kind, document.number
+        )
+        value = self.store.get(key)
+        if value is None or DocumentIndexRecord.from_bytes(value).sequence != stored.sequence:
+            key = records.superseded_key(key, stored.sequence)
+        record = self.record_of(stored)
+        self.store.put(
+            key,
+            replace(record, revision_sequence=entry.sequence, revisions=entry.revision.revision).to_bytes(),
+        )
+
+    def _put_code(self, key: bytes, steps: tuple[Step, ...] | None) -> None:
+        if steps is None:
+            steps = self.steps(key)
+        known = self.code_record(key) or CodeRecord()
+        self.store.put(records.code_key(key), self._fold_to_record(key, known, steps).to_bytes())
+
+    def _fold_to_record(self, key: bytes, known: CodeRecord, steps: tuple[Step, ...]) -> CodeRecord:
+        counted = [step for step in steps if step.event.counted]
+        flags = known.flags & (CodeFlag.HELD | CodeFlag.REPLACED)
+        if not counted:
+            if steps:
+                flags |= CodeFlag.CHAIN
+            return replace(known, flags=flags, event_count=len(steps), state=State.UNKNOWN)
+        place = counted[-1].after
+        if place.conflict:
+            flags |= CodeFlag.CONFLICT
+        if len(counted) != len(steps) or any(step.odd or step.joined for step in steps):
+            flags |= CodeFlag.CHAIN
+        units_left = 0
+        if place.state is State.SPLIT:
+            product = self.product(identifier_of(key))
+            units = sum(sale.event.units for sale in place.sales)
+            units_left = max(0, (product.splittable_units if product else 0) - units)
+        received = place.received_at(place.institution)
+        lot = expiry = None
+        if received is not None:
+            lot = received.lot_number or received.scan_lot_number
+            expiry = received.expiry_day if received.expiry_day is not None else received.scan_expiry_day
+            # One lot and one day is all that the record keeps: where the receipt names two, rules must look.
+            if received.scan_lot_number not in ("", lot) or received.scan_expiry_day not in (None, expiry):
+                flags |= CodeFlag.CHAIN
+        return CodeRecord(
+            state=int(place.state),
+            flags=int(flags),
+            event_count=len(steps),
+            institution=self.institution_number(place.institution),
+            units_left=units_left,
+            active_sales=len(place.sales),
+            return_cycles=place.return_cycles,
+            head=known.head,
+            last_time=max(step.event.time for step in steps),
+            lot_hash=records.lot_hash(lot or ""),
+            expiry_day=records.NO_DAY if expiry is None else expiry,
+        )
+
+    def _put_product(self, product: catalogue_pb2.Product) -> None:
+        known = self._product(product.identifier)
+        value = records.product_to_bytes(product, held=known is not None and known[1])
+        self.store.put(records.product_key(product.identifier), value)
+        self._products.pop(product.identifier, None)
+
+    def _put_institution(self, code: str, institution: catalogue_pb2.Institution | None) -> int:
+        number = self.institution_number(code)
+        if not number:
+            value = self.store.get(records.meta_key("institutions"))
+            number = 1 + (0 if value is None else records.U64.unpack(value)[0])
+            self.store.put(records.meta_key("institutions"), records.U64.pack(number))
+            self.store.put(records.institution_number_key(number), code.encode())
+        self.store.put(records.institution_key(code), records.institution_to_bytes(number, institution))
+        self._institutions.pop(code, None)
+        self._facts.pop(code, None)
+        return number
+
+    def _put_hold(self, hold: catalogue_pb2.Hold) -> None:
+        value = hold.SerializeToString(deterministic=True)
+        self.store.put(records.hold_key(hold.hold_id), value)
+        if hold.code:
+            for reading in read_scan(hold.code):
+                self.store.put(records.code_hold_key(reading.key, hold.hold_id), value)
+                self._flag_code(reading.key, CodeFlag.HELD)
+            return
+        self.store.put(records.lot_hold_key(hold.identifier, hold.lot_number, hold.hold_id), value)
+        known = self._product(hold.identifier)
+        if known is not None:
+            self.store.put(
+                records.product_key(hold.identifier), records.product_to_bytes(known[0], held=True)
+            )
+            self._products.pop(hold.identifier, None)
+
+    def _put_replacement(self, replacement: catalogue_pb2.CodeReplacement) -> None:
+        old, new = read_scan(replacement.old_code)[0].key, read_scan(replacement.new_code)[0].key
+        self.store.put(records.replacement_key(old), b"n" + new)
+        self.store.put(records.replacement_key(new), b"o" + old)
+        for key in (old, new):
+            self._flag_code(key, CodeFlag.REPLACED)
+        for key in (old, new):
+            self._put_code(key, None)
+
+    def _flag_code(self, key: bytes, flag: CodeFlag) -> None:
+        known = self.code_record(key) or CodeRecord()
+        self.store.put(records.code_key(key), replace(known, flags=known.flags | flag).to_bytes())
+
+    def _observe_unknown(self, read: ReadDocument) -> None:
+        """Remember what identifiers without a product are sold as, so that they can be learnt."""
+        for line in read.lines:
+            for reading in line.readings:
+                identifier = reading.identifier
+                if not identifier or self.product(identifier) is not None:
+                    continue
+                key = records.unknown_product_key(identifier)
+                value = self.store.get(key)
+                seen: dict[str, Any] = {"first_seen": read.time, "drug_codes": {}}
+                if value is not None:
+                    seen = json.loads(value)
+                seen["first_seen"] = min(seen["first_seen"], read.time)
+                if line.line.drug_code:
+                    sold = seen["drug_codes"].setdefault(
+                        line.line.drug_code, {"sales": 0, "institutions": []}
+                    )
+                    sold["sales"] += 1
+                    code = read.document.institution_code
+                    if code not in sold["institutions"]:
+                        sold["institutions"] = sorted([*sold["institutions"], code])
+                self.store.put(key, json.dumps(seen, sort_keys=True).encode())
+
+
+def deletion_event(deletion: ReadDocument, target: Event) -> Event:
+    """What a deletion says of the code of an event that it takes back."""
+    document = deletion.document
+    return Event(
+        time=deletion.time,
+        operation=Operation.DELETE,
+        institution=document.institution_code,
+        document_kind=document.kind,
+        document_number=document.number,
+        sequence=deletion.sequence,
+        line_number=0,
+        business_time=document.business_time,
+        receive_time=deletion.receive_time,
+        person=target.person,
+        drug_code=target.drug_code,
+        package=target.package,
+        deletes=target.sequence,
+    )
+
+
+def takes_back(deletion: ReadDocument, target: ReadDocument) -> bool:
+    """Whether a deletion covers a document it names: not one from after it, nor a correction of one."""
+    return target.time <= deletion.time and not target.document.corrects
+
+
+def identifier_of(key: bytes) -> str:
+    """The product identifier inside a canonical key: 7 digits, a GTIN-14, or empty."""
+    if key[:1] == b"N":
+        return key[1:].hex()[:7]
+    if key[:1] == b"G":
+        return key[1:8].hex()
+    return ""

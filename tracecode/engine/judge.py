@@ -1,0 +1,509 @@
+"""From a document to its verdict: what every engine does with a document that is not plainly in order.
+
+Read `Judge.judge` top to bottom: check, repeat, read, gather, then one line after which nothing can fail,
+then the findings, the outcome and the revisions. It reads the index and writes nothing; the engine
+appends the entries it returns and applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tracecode.code import key_text
+from tracecode.document import Document, DocumentKind, Operation, china_day, day_date, read_document
+from tracecode.engine.contract import Submission
+from tracecode.engine.index import (
+    KEYED,
+    Index,
+    LineReadings,
+    ReadDocument,
+    StoredDocument,
+    deletion_event,
+    identifier_of,
+    read_codes,
+    takes_back,
+)
+from tracecode.engine.records import U64, request_key
+from tracecode.errors import DocumentReused, RequestReused
+from tracecode.evidence import ChainEvidence, DeletedDocument, DocumentEvidence, LineEvidence
+from tracecode.finding import (
+    PROVISIONAL_SECONDS,
+    Evidence,
+    Finding,
+    FindingType,
+    Mode,
+    Severity,
+    from_message,
+    stand,
+    to_message,
+)
+from tracecode.life_cycle import SALES, Event, Step, fold
+from tracecode.rule_base import RuleBase
+from tracecode.rules import CHAIN_RULES, DOCUMENT_RULES, LINE_RULES
+from tracecode.rules.delete_after_flag import find as find_delete_after_flag
+from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The document had been recorded before, as entry `sequence`."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is to be written: the document's entry and the revisions it brings, in order."""
+
+    entries: tuple[journal_pb2.JournalEntry, ...]
+    read: ReadDocument
+    steps: Mapping[bytes, tuple[Step, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """One code's chain with the new document in it, and what is found of each entry's event."""
+
+    key: bytes
+    code: str
+    """Canonical text under which its findings stand."""
+    steps: tuple[Step, ...]
+    findings: Mapping[int, list[finding_pb2.Finding]]
+    """By entry; an entry with nothing found is there with an empty list."""
+
+    def found_of(self, sequence: int) -> list[finding_pb2.Finding]:
+        """The findings of one entry."""
+        return self.findings.get(sequence, [])
+
+    def events_of(self, sequence: int) -> list[Event]:
+        """The events that one entry brought."""
+        return [step.event for step in self.steps if step.event.sequence == sequence]
+
+
+class Judge:
+    """Judges documents by an index and a rule base."""
+
+    def __init__(self, index: Index, rule_base: RuleBase) -> None:
+        self.index = index
+        self.rule_base = rule_base
+
+    def judge(self, submission: Submission, sequence: int) -> Judgement | Repeat:
+        """Judge a document that would become entry `sequence`.
+
+        Raises DocumentRejected (FieldInvalid, DocumentReused, RequestReused).
+        """
+        document = read_document(submission.document)
+        repeat = self._find_repeat(document, submission)
+        if repeat is not None:
+            return repeat
+        receive_time = submission.receive_time_ns // NS
+        read = read_codes(document, sequence, receive_time)
+        targets = [
+            target
+            for target in (self.index.targets(document) if document.kind is DocumentKind.DELETION else ())
+            if takes_back(read, target.read) and not self.index.record_of(target).deleted_by
+        ]
+        # After this point nothing can fail: the document is taken.
+
+        findings = self._judge_alone(read)
+        chains = self._chains(read, targets, refused=False)
+        own = [message for chain in chains for message in chain.found_of(sequence)]
+        refused = document.before_settlement and any(
+            refuses(message, receive_time, read.time + PROVISIONAL_SECONDS) for message in findings + own
+        )
+        if refused:
+            chains = self._chains(read, targets, refused=True)
+            read = replace(
+                read, events={key: replace(event, refused=True) for key, event in read.events.items()}
+            )
+        findings += own
+        if targets:
+            taken = [(target.read, self.index.standing_findings(target)[0]) for target in targets]
+            findings += self._judge_deletion(read, taken, chains)
+        entry = journal_pb2.JournalEntry(
+            sequence=sequence,
+            receive_time_ns=submission.receive_time_ns,
+            document=journal_pb2.DocumentEntry(
+                document=submission.document,
+                request_id=submission.request_id,
+                outcome=finding_pb2.OUTCOME_REFUSED if refused else finding_pb2.OUTCOME_ACCEPTED,
+                findings=_sorted(findings),
+                rule_base_version=self.rule_base.version,
+                previous_sequences=[self._head(key) for key in read.events],
+            ),
+        )
+        revisions = self._revise(entry, read, chains)
+        steps = {chain.key: chain.steps for chain in chains}
+        return Judgement((entry, *revisions), read, steps)
+
+    def judge_question(self, document: Document, now: int) -> tuple[list[finding_pb2.Finding], ReadDocument]:
+        """The findings a sale would have if it were recorded now; writes nothing. `now` in seconds."""
+        read = read_codes(document, 0, now)
+        findings = self._judge_alone(read)
+        for chain in self._chains(read, [], refused=False):
+            findings += chain.found_of(0)
+        return _sorted(findings), read
+
+    def _judge_alone(self, read: ReadDocument) -> list[finding_pb2.Finding]:
+        """What the document and its lines say without any code's past."""
+        findings = self._judge_document(read)
+        for line in read.lines:
+            findings += self._judge_line(read, line)
+        return findings
+
+    # Repeats.
+
+    def _find_repeat(self, document: Document, submission: Submission) -> Repeat | None:
+        sequence = 0
+        if submission.request_id:
+            value = self.index.store.get(request_key(submission.request_id))
+            sequence = 0 if value is None else U64.unpack(value)[0]
+        if sequence:
+            stored = self.index.stored(sequence)
+            if stored.entry.document.document == submission.document:
+                return Repeat(sequence)
+            raise RequestReused(
+                "request_id", "was used for another document; make a new one for each document"
+            )
+        record = self.index.document_record(document)
+        if record is None or not record.sequence:
+            return None
+        if self.index.stored(record.sequence).entry.document.document == submission.document:
+            return Repeat(record.sequence)
+        if record.deleted_by and document.corrects == document.number:
+            return None
+        raise DocumentReused(
+            "document.document_number",
+            f"{document.number} was recorded with other content as entry {record.sequence}; give a changed "
+            "document a new number, or delete the first and name it in corrects_document_number",
+        )
+
+    def _head(self, key: bytes) -> int:
+        record = self.index.code_record(key)
+        return 0 if record is None else record.head
+
+    # The three rounds.
+
+    def _judge_document(self, read: ReadDocument) -> list[finding_pb2.Finding]:
+        evidence = self._document_evidence(read, ())
+        found = [finding for rule in DOCUMENT_RULES for finding in rule(evidence)]
+        return self._weigh(found, read.document.institution_code, china_day(read.time), "", revisable=False)
+
+    def _document_evidence(
+        self, read: ReadDocument, deleted: tuple[DeletedDocument, ...]
+    ) -> DocumentEvidence:
+        code = read.document.institution_code
+        return DocumentEvidence(
+            document=read.document,
+            receive_time=read.receive_time,
+            institution=self.index.facts(code),
+            in_service=self.index.in_service(code, china_day(read.time)),
+            thresholds=self.rule_base.thresholds,
+            deleted=deleted,
+        )
+
+    def _judge_line(self, read: ReadDocument, read_line: LineReadings) -> list[finding_pb2.Finding]:
+        line, readings = read_line.line, read_line.readings
+        products: dict[str, catalogue_pb2.Product] = {}
+        unknown_since: dict[str, int] = {}
+        replaced: dict[bytes, str] = {}
+        for reading in readings:
+            if reading.code_class not in KEYED:
+                continue
+            new = self.index.replaced_by(reading.key)
+            if new is not None:
+                replaced[reading.key] = key_text(new)
+            if not reading.identifier:
+                continue
+            product = self.index.product(reading.identifier)
+            if product is None:
+                unknown_since[reading.identifier] = self.index.unknown_since(reading.identifier, read.time)
+            else:
+                products[reading.identifier] = product
+        evidence = LineEvidence(
+            document=read.document,
+            line=line,
+            readings=readings,
+            products=products,
+            unknown_since=unknown_since,
+            lines_of_code=read.lines_of_code,
+            replaced=replaced,
+            thresholds=self.rule_base.thresholds,
+        )
+        found = [finding for rule in LINE_RULES for finding in rule(evidence)]
+        return self._weigh(
+            found,
+            read.document.institution_code,
+            china_day(read.time),
+            line.drug_code,
+            revisable=False,
+            split=line.split,
+        )
+
+    def _chains(
+        self, read: ReadDocument, targets: Sequence[StoredDocument], *, refused: bool
+    ) -> list[_Chain]:
+        """Fold and judge every chain that the document touches, with the document in it."""
+        pending = 0
+        if read.document.kind is not DocumentKind.DELETION:
+            pending = self.index.pending_deletion(read)
+        own = read.events
+        if refused or pending:
+            own = {key: replace(event, refused=refused, deleted_by=pending) for key, event in own.items()}
+        packages: dict[bytes, list[bytes]] = {}
+        for parent, child in read.relations:
+            packages.setdefault(child, []).append(parent)
+        deleted = {target.sequence for target in targets}
+        touched = (*own, *(key for target in targets for key in target.read.events))
+        chains: dict[bytes, _Chain] = {}
+        for key in self.index.covered(touched):
+            aliases = self.index.aliases(key)
+            if any(alias in chains for alias in aliases):
+                continue
+            events = self._with_packages(key, self.index.events(key), packages.get(key, ()))
+            for event in events[:]:
+                if event.sequence in deleted:
+                    events[events.index(event)] = replace(event, deleted_by=read.sequence)
+                    events.append(deletion_event(read, event))
+            for event in self._own_events(aliases, own, packages):
+                events.append(event)
+                if event.deleted_by:
+                    events.append(deletion_event(self.index.stored(pending).read, event))
+            steps = fold(events, self.index.facts)
+            chains[key] = self._judge_chain(key, steps)
+        return list(chains.values())
+
+    def _with_packages(self, key: bytes, events: list[Event], parents: Iterable[bytes]) -> list[Event]:
+        """The chain of a code that this very document places inside packages."""
+        known = self.index.parents(key) if parents else ()
+        seen = {event.sequence for event in events}
+        for parent in parents:
+            if parent not in known:
+                events += [
+                    replace(event, package=parent)
+                    for event in self.index.events(parent)
+                    if event.sequence not in seen
+                ]
+        return events
+
+    def _own_events(
+        self,
+        aliases: Sequence[bytes],
+        own: Mapping[bytes, Event],
+        packages: Mapping[bytes, list[bytes]],
+    ) -> list[Event]:
+        """What the document says of a code: by itself, else through the package it is in."""
+        for alias in aliases:
+            if alias in own:
+                return [own[alias]]
+        waiting = [parent for alias in aliases for parent in self.index.parents(alias)]
+        waiting += [parent for alias in aliases for parent in packages.get(alias, ())]
+        seen: set[bytes] = set()
+        while waiting:
+            parent = waiting.pop()
+            if parent in own:
+                return [replace(own[parent], package=parent)]
+            if parent not in seen:
+                seen.add(parent)
+                waiting += [*self.index.parents(parent), *packages.get(parent, ())]
+        return []
+
+    def _judge_chain(self, key: bytes, steps: tuple[Step, ...]) -> _Chain:
+        new = self.index.replaced_by(key)
+        code = key_text(new or key)
+        identifier = identifier_of(new or key)
+        product = self.index.product(identifier) if identifier else None
+        lots = [lot for step in steps for lot in (step.event.lot_number, step.event.scan_lot_number)]
+        holds = self.index.holds(key, identifier, lots)
+        for parent in self.index.parents(key):
+            holds += self.index.holds(parent, "", ())
+        found: dict[int, list[finding_pb2.Finding]] = {}
+        for step in steps:
+            event = step.event
+            if event.operation is Operation.DELETE or event.package:
+                continue
+            evidence = ChainEvidence(
+                step=step,
+                steps=steps,
+                code=code,
+                product=product,
+                institution=self.index.facts(event.institution),
+                registry=self.index.facts,
+                holds=holds,
+                thresholds=self.rule_base.thresholds,
+            )
+            findings = [finding for rule in CHAIN_RULES for finding in rule(evidence)]
+            day = china_day(event.time)
+            found[event.sequence] = self._weigh(
+                findings,
+                event.institution,
+                day,
+                event.drug_code,
+                revisable=True,
+                split=event.units > 0,
+            )
+        return _Chain(key, code, steps, found)
+
+    def _judge_deletion(
+        self,
+        deletion: ReadDocument,
+        taken: Iterable[tuple[ReadDocument, list[finding_pb2.Finding]]],
+        chains: Sequence[_Chain],
+    ) -> list[finding_pb2.Finding]:
+        """DELETE_AFTER_FLAG looks at what the deleted documents carry, so it comes last.
+
+        `taken` are the documents taken back, each with the findings that stood of it.
+        """
+        deleted = tuple(self._deleted(deletion, target, stood, chains) for target, stood in taken)
+        document = deletion.document
+        found = find_delete_after_flag(self._document_evidence(deletion, deleted))
+        return self._weigh(found, document.institution_code, china_day(deletion.time), "", revisable=True)
+
+    def _deleted(
+        self,
+        deletion: ReadDocument,
+        target: ReadDocument,
+        stood: list[finding_pb2.Finding],
+        chains: Sequence[_Chain],
+    ) -> DeletedDocument:
+        now = {chain.code: chain.found_of(target.sequence) for chain in chains}
+        findings = [message for message in stood if not (message.revisable and message.code in now)]
+        findings += [message for messages in now.values() for message in messages]
+        until = deletion.time + self.rule_base.thresholds.correction_hours * 3600
+        sold_again = any(
+            step.event.operation in SALES
+            and step.event.counted
+            and step.event.sequence != target.sequence
+            and step.event.institution == target.document.institution_code
+            and step.event.person == target.document.person
+            and target.time <= step.event.time <= until
+            for key in target.events
+            for step in self._steps_of(key, chains)
+        )
+        return DeletedDocument(
+            sequence=target.sequence,
+            document=target.document,
+            time=target.time,
+            findings=tuple(from_message(message) for message in findings),
+            sold_again=sold_again,
+        )
+
+    def _steps_of(self, key: bytes, chains: Sequence[_Chain]) -> tuple[Step, ...]:
+        for chain in chains:
+            if chain.key in self.index.aliases(key):
+                return chain.steps
+        return self.index.steps(key)
+
+    # What the rule base makes of it.
+
+    def _weigh(
+        self,
+        found: Sequence[Finding],
+        institution_code: str,
+        day: int,
+        drug_code: str,
+        *,
+        revisable: bool,
+        split: bool = False,
+    ) -> list[finding_pb2.Finding]:
+        """Severity, mode and exemptions of the region and the day; what is switched off is dropped."""
+        if not found:
+            return []
+        division = self.index.facts(institution_code).division
+        date = day_date(day)
+        weighed = []
+        for finding in found:
+            severity = self.rule_base.severity(finding.type, finding.severity, division, date)
+            if severity is None:
+                continue
+            finding = replace(finding, severity=severity)
+            if severity > Severity.INFO:
+                exemption = self.rule_base.exemption(
+                    drug_code, institution_code, division, date, finding.type, split=split
+                )
+                if exemption is not None:
+                    excused = Evidence("excused", finding.type.name, document_number=exemption.approver)
+                    finding = Finding(
+                        exemption.kind,
+                        Severity.INFO,
+                        line_number=finding.line_number,
+                        code=finding.code,
+                        evidence=(excused, *finding.evidence),
+                    )
+            message = to_message(finding, self.rule_base.mode(finding.type, division, date))
+            message.revisable = revisable
+            weighed.append(message)
+        return weighed
+
+    # What it changes for others.
+
+    def _revise(
+        self, entry: journal_pb2.JournalEntry, read: ReadDocument, chains: Sequence[_Chain]
+    ) -> list[journal_pb2.JournalEntry]:
+        """One revision for each earlier document whose findings the new events changed."""
+        judged: dict[int, dict[str, list[finding_pb2.Finding]]] = {}
+        for chain in chains:
+            for sequence, found in chain.findings.items():
+                judged.setdefault(sequence, {})[chain.code] = found
+        judged.pop(entry.sequence, None)
+        changed: dict[int, list[finding_pb2.Finding]] = {}
+        for sequence, by_code in judged.items():
+            standing, _ = self.index.standing_findings(self.index.stored(sequence))
+            now = [message for found in by_code.values() for message in found]
+            before = [m for m in standing if m.revisable and m.code in by_code]
+            if _essence(before) != _essence(now):
+                kept = [m for m in standing if not (m.revisable and m.code in by_code)]
+                changed[sequence] = _sorted([*kept, *now])
+        # A deletion is judged by what it took back, so it is judged anew with it.
+        deletions = {step.event.deleted_by for chain in chains for step in chain.steps}
+        for sequence in deletions - {0, entry.sequence}:
+            deletion = self.index.stored(sequence)
+            taken = [
+                (target.read, self.index.standing_findings(target)[0])
+                for target in self.index.targets(deletion.read.document)
+                if self.index.record_of(target).deleted_by == sequence
+            ]
+            if any(event.deleted_by == sequence for c in chains for event in c.events_of(entry.sequence)):
+                taken.append((read, list(entry.document.findings)))
+            found = self._judge_deletion(deletion.read, taken, chains)
+            standing, _ = self.index.standing_findings(deletion)
+            if _essence(m for m in standing if m.revisable) != _essence(found):
+                changed[sequence] = _sorted([*(m for m in standing if not m.revisable), *found])
+        revisions = []
+        for position, (sequence, findings) in enumerate(sorted(changed.items())):
+            _, revision = self.index.standing_findings(self.index.stored(sequence))
+            revisions.append(
+                journal_pb2.JournalEntry(
+                    sequence=entry.sequence + 1 + position,
+                    receive_time_ns=entry.receive_time_ns,
+                    revision=journal_pb2.Revision(
+                        revised_sequence=sequence,
+                        revision=revision + 1,
+                        cause_sequence=entry.sequence,
+                        findings=findings,
+                        rule_base_version=self.rule_base.version,
+                    ),
+                )
+            )
+        return revisions
+
+
+def refuses(message: finding_pb2.Finding, now: int, final_time: int) -> bool:
+    """Whether a finding refuses a sale asked before settlement: it stands at BLOCK and is enforced."""
+    if Mode(message.mode) is not Mode.ENFORCE:
+        return False
+    finding_type, severity = FindingType(message.type), Severity(message.final_severity)
+    return stand(finding_type, severity, now, final_time, asked=True) is Severity.BLOCK
+
+
+def _essence(findings: Iterable[finding_pb2.Finding]) -> list[tuple[int, str, int, int, int, int]]:
+    """What makes two lists of findings say the same; evidence may be told differently."""
+    return sorted((m.line_number, m.code, m.type, m.final_severity, m.grade, m.mode) for m in findings)
+
+
+def _sorted(findings: Iterable[finding_pb2.Finding]) -> list[finding_pb2.Finding]:
+    """Gravest first, then by line, code and number: the same whatever the order of judging."""
+    return sorted(findings, key=lambda m: (-m.final_severity, m.line_number, m.code, m.type))

@@ -1,0 +1,433 @@
+"""The engine contract over any store: the judge decides, the journal keeps, the index follows.
+
+One document after another: judge (reads only), append the entries, apply them; one commit for the whole
+call. A store that can clear plain documents by itself does so before the judge is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tracecode.code import HINT_TEXTS, Reading, key_text
+from tracecode.document import (
+    BUSINESS_TIME_MAX,
+    BUSINESS_TIME_MIN,
+    SCAN_BYTES_MAX,
+    Document,
+    DocumentKind,
+    Line,
+    Operation,
+    check_institution_code,
+)
+from tracecode.engine import records
+from tracecode.engine.contract import DocumentRecord, ImportCounts, Submission
+from tracecode.engine.index import Index, Store, StoredDocument, identifier_of
+from tracecode.engine.judge import NS, Judge, Repeat, refuses
+from tracecode.engine.records import CodeFlag, CodeRecord
+from tracecode.errors import DocumentRejected, FieldInvalid
+from tracecode.finding import PROVISIONAL_SECONDS
+from tracecode.life_cycle import State, Step
+from tracecode.rule_base import RuleBase
+from tracecode.v1 import (
+    catalogue_pb2,
+    code_pb2,
+    document_pb2,
+    finding_pb2,
+    journal_pb2,
+    ledger_service_pb2,
+)
+
+QUESTIONS_MAX = 1_000
+
+
+M = TypeVar(
+    "M", catalogue_pb2.Product, catalogue_pb2.Institution, catalogue_pb2.Hold, catalogue_pb2.CodeReplacement
+)
+
+
+class StoreEngine:
+    """See tracecode.engine.contract.Engine for what each method promises."""
+
+    name = ""
+
+    def __init__(self, store: Store, rule_base: RuleBase | None, now_ns: int) -> None:
+        """Open on a store whose index is complete. An empty journal begins with the rule base; a
+        given rule base that is not the one in force is put in force."""
+        self.store = store
+        self.index = Index(store)
+        self._lock = threading.RLock()
+        in_force = self._rule_base_in_force()
+        self._judge = Judge(self.index, in_force or rule_base or RuleBase.default())
+        self._receive_time_ns = self._last_receive_time_ns()
+        if in_force is None or (rule_base is not None and rule_base.text != in_force.text):
+            self.change_rule_base(rule_base or self._judge.rule_base, now_ns)
+
+    def _rule_base_in_force(self) -> RuleBase | None:
+        value = self.store.get(records.meta_key("rule_base"))
+        if value is None:
+            return None
+        sequence = records.U64.unpack(value)[0]
+        entry = journal_pb2.JournalEntry.FromString(self.store.entry(sequence) or b"")
+        return RuleBase.parse(entry.rule_base_change.text, f"journal entry {sequence}")
+
+    def _last_receive_time_ns(self) -> int:
+        value = self.store.entry(self.store.sequence)
+        return 0 if value is None else journal_pb2.JournalEntry.FromString(value).receive_time_ns
+
+    @property
+    def rule_base(self) -> RuleBase:
+        """The rule base in force."""
+        return self._judge.rule_base
+
+    @property
+    def sequence(self) -> int:
+        """The last entry."""
+        return self.store.sequence
+
+    # Documents.
+
+    def record(self, submissions: Sequence[Submission]) -> list[finding_pb2.Verdict | DocumentRejected]:
+        """Judge and keep documents in order; one answer for each, durable on return."""
+        answers: list[finding_pb2.Verdict | DocumentRejected] = []
+        with self._lock:
+            while len(answers) < len(submissions):
+                cleared = self._clear(submissions, len(answers))
+                if cleared:
+                    answers += cleared
+                else:
+                    answers.append(self._record_one(submissions[len(answers)]))
+            self.store.commit()
+        return answers
+
+    def _clear(self, submissions: Sequence[Submission], start: int) -> list[finding_pb2.Verdict]:
+        """Verdicts of the plain documents from `start` on that the store cleared by itself."""
+        return []
+
+    def _record_one(self, submission: Submission) -> finding_pb2.Verdict | DocumentRejected:
+        receive_time_ns = max(submission.receive_time_ns, self._receive_time_ns)
+        submission = Submission(submission.document, receive_time_ns, submission.request_id)
+        try:
+            judgement = self._judge.judge(submission, self.store.sequence + 1)
+        except DocumentRejected as rejected:
+            return rejected
+        if isinstance(judgement, Repeat):
+            verdict = first_verdict(self.index.stored(judgement.sequence))
+            verdict.repeat = True
+            return verdict
+        self._receive_time_ns = receive_time_ns
+        read, steps = judgement.read, judgement.steps
+        for entry in judgement.entries:
+            self._append(entry)
+            if entry.HasField("document"):
+                self.index.apply(entry, read, steps)
+            else:
+                self.index.apply(entry)
+        first = judgement.entries[0]
+        self._learn_products(first)
+        return first_verdict(self.index.stored(first.sequence))
+
+    def _append(self, entry: journal_pb2.JournalEntry) -> None:
+        self.store.append(entry.SerializeToString(deterministic=True))
+
+    def _learn_products(self, cause: journal_pb2.JournalEntry) -> None:
+        """Append what enough consistent sales have taught (PRODUCT_UNKNOWN; thresholds are ours)."""
+        products = self.index.learnable(
+            self.index.stored(cause.sequence).read,
+            self.rule_base.thresholds.learn_sales,
+            self.rule_base.thresholds.learn_institutions,
+        )
+        if products:
+            entry = journal_pb2.JournalEntry(
+                sequence=self.store.sequence + 1,
+                receive_time_ns=cause.receive_time_ns,
+                product_import=journal_pb2.ProductImport(products=products),
+            )
+            self._append(entry)
+            self.index.apply(entry)
+
+    def document(
+        self, institution_code: str, kind: document_pb2.DocumentKind.ValueType, document_number: str
+    ) -> DocumentRecord | None:
+        """A document by its identity, or None."""
+        with self._lock:
+            number = self.index.institution_number(institution_code)
+            value = self.store.get(records.document_key(number, kind, document_number))
+            if not number or value is None:
+                return None
+            record = records.DocumentIndexRecord.from_bytes(value)
+            if not record.sequence:
+                return None
+            stored = self.index.stored(record.sequence)
+            verdict = first_verdict(stored)
+            findings, revision = self.index.standing_findings(stored)
+            standing = finding_pb2.Verdict()
+            standing.CopyFrom(verdict)
+            del standing.findings[:]
+            standing.findings.extend(findings)
+            standing.revision = revision
+            return DocumentRecord(
+                document=document_pb2.Document.FromString(stored.entry.document.document),
+                receive_time_ns=stored.entry.receive_time_ns,
+                verdict_first=verdict,
+                verdict=standing,
+                deleted_by_sequence=record.deleted_by,
+            )
+
+    # Codes.
+
+    def verify(
+        self, request: ledger_service_pb2.VerifyCodesRequest, now_ns: int
+    ) -> ledger_service_pb2.VerifyCodesResponse:
+        """Judge codes as one sale that is asked before settlement; writes nothing."""
+        now = now_ns // NS
+        document = _question(request, now)
+        with self._lock:
+            findings, read = self._judge.judge_question(document, now)
+            answers = []
+            for line in read.lines:
+                own = [m for m in findings if m.line_number in (0, line.line.number)]
+                status = None
+                if len(line.readings) == 1 and line.readings[0].key:
+                    status = self.code(line.readings[0].key)
+                answers.append(
+                    ledger_service_pb2.CodeAnswer(
+                        readings=[reading_message(reading) for reading in line.readings],
+                        status=status,
+                        findings=own,
+                        would_refuse=any(refuses(m, now, read.time + PROVISIONAL_SECONDS) for m in own),
+                    )
+                )
+            return ledger_service_pb2.VerifyCodesResponse(
+                answers=answers,
+                rule_base_version=self.rule_base.version,
+                as_of=self._as_of(now_ns),
+            )
+
+    def _as_of(self, now_ns: int) -> finding_pb2.AsOf:
+        return finding_pb2.AsOf(
+            sequence=self.store.sequence, time=Timestamp(seconds=now_ns // NS, nanos=now_ns % NS)
+        )
+
+    def code(self, key: bytes) -> code_pb2.CodeStatus:
+        """What is known of a code now."""
+        with self._lock:
+            record = self.index.code_record(key) or CodeRecord()
+            holds = record.state in (State.IN_STOCK, State.SPLIT)
+            return code_pb2.CodeStatus(
+                code=key_text(key),
+                state=code_pb2.CodeState.ValueType(record.state),
+                holder_institution_code=self.index.institution_code(record.institution) if holds else "",
+                units_left=record.units_left,
+                active_sales=record.active_sales,
+                return_cycles=record.return_cycles,
+                conflict=bool(record.flags & CodeFlag.CONFLICT),
+                event_count=record.event_count,
+                identifier=identifier_of(key),
+            )
+
+    def history(self, key: bytes) -> list[code_pb2.CodeEvent]:
+        """The code's whole chain in effective order, with findings first and now."""
+        with self._lock:
+            return [self._event(step, self.index.codes_text(key)) for step in self.index.steps(key)]
+
+    def _event(self, step: Step, codes: frozenset[str]) -> code_pb2.CodeEvent:
+        event = step.event
+        stored = self.index.stored(event.sequence)
+        standing, _ = self.index.standing_findings(stored)
+        deletion = event.operation is Operation.DELETE
+
+        def of_code(messages: Iterable[finding_pb2.Finding]) -> list[finding_pb2.Finding]:
+            return [m for m in messages if deletion or m.code in codes or not m.line_number]
+
+        return code_pb2.CodeEvent(
+            sequence=event.sequence,
+            line_number=event.line_number,
+            operation=code_pb2.Operation.ValueType(event.operation),
+            institution_code=event.institution,
+            document_kind=document_pb2.DocumentKind.ValueType(event.document_kind),
+            document_number=event.document_number,
+            business_time=Timestamp(seconds=event.business_time),
+            receive_time=Timestamp(seconds=event.receive_time),
+            effective_time=Timestamp(seconds=event.time),
+            units=event.units,
+            refused=event.refused,
+            deleted_by_sequence=event.deleted_by,
+            package_code=key_text(event.package) if event.package else "",
+            state_after=code_pb2.CodeState.ValueType(step.after.state),
+            findings_first=of_code(stored.entry.document.findings),
+            findings=of_code(standing),
+        )
+
+    # The catalogue and the lists.
+
+    def product(self, identifier: str) -> catalogue_pb2.Product | None:
+        """A product by 7-digit identifier or GTIN-14, or None."""
+        with self._lock:
+            return self.index.product(identifier)
+
+    def institution(self, institution_code: str) -> catalogue_pb2.Institution | None:
+        """A registered institution by its code, or None."""
+        with self._lock:
+            return self.index.institution(institution_code)
+
+    def import_products(self, products: Sequence[catalogue_pb2.Product], now_ns: int) -> ImportCounts:
+        """Create or update products; all or nothing, one entry."""
+        known = {p.identifier: self.index.product(p.identifier) for p in products}
+        changed, counts = _compare({p.identifier: p for p in products}, known)
+        content = journal_pb2.ProductImport(products=changed)
+        return self._import(journal_pb2.JournalEntry(product_import=content), counts, now_ns)
+
+    def import_institutions(
+        self, institutions: Sequence[catalogue_pb2.Institution], now_ns: int
+    ) -> ImportCounts:
+        """Create or update institutions; all or nothing, one entry."""
+        rows = {i.institution_code: i for i in institutions}
+        changed, counts = _compare(rows, {code: self.index.institution(code) for code in rows})
+        content = journal_pb2.InstitutionImport(institutions=changed)
+        return self._import(journal_pb2.JournalEntry(institution_import=content), counts, now_ns)
+
+    def import_holds(self, holds: Sequence[catalogue_pb2.Hold], now_ns: int) -> ImportCounts:
+        """Create or update holds; all or nothing, one entry."""
+        rows = {h.hold_id: h for h in holds}
+        changed, counts = _compare(rows, {hold_id: self.index.hold(hold_id) for hold_id in rows})
+        content = journal_pb2.HoldImport(holds=changed)
+        return self._import(journal_pb2.JournalEntry(hold_import=content), counts, now_ns)
+
+    def import_code_replacements(
+        self, replacements: Sequence[catalogue_pb2.CodeReplacement], now_ns: int
+    ) -> ImportCounts:
+        """Create or update code replacements; all or nothing, one entry."""
+        rows = {r.old_code: r for r in replacements}
+        changed, counts = _compare(rows, {old: self.index.replacement(old) for old in rows})
+        content = journal_pb2.CodeReplacementImport(code_replacements=changed)
+        return self._import(journal_pb2.JournalEntry(code_replacement_import=content), counts, now_ns)
+
+    def change_rule_base(self, rule_base: RuleBase, now_ns: int) -> int:
+        """Put a rule base in force from now; returns the entry's sequence."""
+        content = journal_pb2.RuleBaseChange(version=rule_base.version, text=rule_base.text)
+        self._import(journal_pb2.JournalEntry(rule_base_change=content), [0, 1, 0], now_ns)
+        self._judge.rule_base = rule_base
+        return self.store.sequence
+
+    def _import(self, entry: journal_pb2.JournalEntry, counts: list[int], now_ns: int) -> ImportCounts:
+        created, updated, unchanged = counts
+        with self._lock:
+            if created or updated:
+                self._receive_time_ns = max(now_ns, self._receive_time_ns)
+                entry.sequence = self.store.sequence + 1
+                entry.receive_time_ns = self._receive_time_ns
+                self._append(entry)
+                self.index.apply(entry)
+                self.store.commit()
+            return ImportCounts(created, updated, unchanged, self.store.sequence)
+
+    # The journal.
+
+    def entries(self, after: int, limit: int) -> list[bytes]:
+        """Serialized JournalEntry of the sequences after+1 .. after+limit, as far as they exist."""
+        return self.store.entries(after, limit)
+
+    def close(self) -> None:
+        """Release the store. Safe to call twice."""
+        with self._lock:
+            self.store.close()
+
+
+def first_verdict(stored: StoredDocument) -> finding_pb2.Verdict:
+    """The verdict as it was first given, without texts."""
+    entry = stored.entry
+    seconds, nanos = divmod(entry.receive_time_ns, NS)
+    return finding_pb2.Verdict(
+        sequence=entry.sequence,
+        outcome=entry.document.outcome,
+        findings=entry.document.findings,
+        final_time=Timestamp(seconds=stored.read.time + PROVISIONAL_SECONDS),
+        rule_base_version=entry.document.rule_base_version,
+        as_of=finding_pb2.AsOf(sequence=entry.sequence, time=Timestamp(seconds=seconds, nanos=nanos)),
+    )
+
+
+def reading_message(reading: Reading) -> code_pb2.Reading:
+    """What a scan was read as, with the hint for the clerk."""
+    hint = HINT_TEXTS.get(reading.hint)
+    return code_pb2.Reading(
+        scan=reading.raw,
+        code_class=code_pb2.CodeClass.ValueType(reading.code_class),
+        code=reading.text if reading.key else "",
+        identifier=reading.identifier,
+        lot_number=reading.lot,
+        expiry_date=reading.expiry.isoformat() if reading.expiry else "",
+        repairs=[repair.name for repair in reading.repairs if repair.name],
+        hint=None if hint is None else finding_pb2.LocalizedText(zh_cn=hint.zh_cn, en=hint.en),
+    )
+
+
+def _compare(rows: Mapping[str, M], known: Mapping[str, M | None]) -> tuple[list[M], list[int]]:
+    """The rows that are new or changed, and how many were created, updated and unchanged."""
+    changed, counts = [], [0, 0, 0]
+    for key, row in rows.items():
+        before = known[key]
+        counts[0 if before is None else 1 if before != row else 2] += 1
+        if before is None or before != row:
+            changed.append(row)
+    return changed, counts
+
+
+def _question(request: ledger_service_pb2.VerifyCodesRequest, now: int) -> Document:
+    """The sale that a question is about. Raises FieldInvalid."""
+    check_institution_code("institution_code", request.institution_code)
+    if not request.codes:
+        raise FieldInvalid("codes", "at least one code is required")
+    if len(request.codes) > QUESTIONS_MAX:
+        raise FieldInvalid("codes", f"more than {QUESTIONS_MAX} codes; ask in several calls")
+    lines = []
+    for position, question in enumerate(request.codes):
+        if len(question.code.encode()) > SCAN_BYTES_MAX:
+            raise FieldInvalid(
+                f"codes[{position}].code", f"longer than {SCAN_BYTES_MAX} bytes; scan one code at a time"
+            )
+        if len(question.drug_code.encode()) > 50:
+            raise FieldInvalid(f"codes[{position}].drug_code", "longer than 50 bytes (med_list_codg)")
+        lines.append(
+            Line(
+                number=position + 1,
+                drug_code=question.drug_code,
+                scans=(question.code,) if question.code else (),
+                quantity=Decimal(question.split_units or 1),
+                split=bool(question.split_units),
+                batch_serial="",
+                lot_number="",
+                manufacture_day=None,
+                expiry_day=None,
+                packages=(),
+            )
+        )
+    time = request.business_time.seconds if request.HasField("business_time") else now
+    if not BUSINESS_TIME_MIN <= time < BUSINESS_TIME_MAX:
+        raise FieldInvalid("business_time", "must be between 2000 and 2099; set the till's clock")
+    return Document(
+        institution_code=request.institution_code,
+        kind=DocumentKind.SALE,
+        number="",
+        business_time=time,
+        lines=tuple(lines),
+        channel=0,
+        offline=False,
+        corrects="",
+        before_settlement=True,
+        insured=request.settlement_type != document_pb2.SETTLEMENT_TYPE_SELF_PAID,
+        settlement_id="",
+        visit_number="",
+        person=request.person_token,
+        sale_document_number="",
+        change_type=0,
+        counterparty="",
+        deleted_type=0,
+        deleted_document_number="",
+        deleted_batch_serial="",
+    )
