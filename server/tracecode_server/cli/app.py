@@ -1,0 +1,48 @@
+"""All commands of `tracecode`, in the groups in which its help shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from tracecode_server.cli.catalogue import import_app
+from tracecode_server.cli.check import doctor, fsck, version
+from tracecode_server.cli.city import score, simulate
+from tracecode_server.cli.exit_code import end_with_exit_code, list_meanings
+from tracecode_server.cli.read import history, parse, verify
+from tracecode_server.cli.record import record
+from tracecode_server.cli.serve import demo, serve
+
+
+class _Commands(TyperGroup):
+    """All commands; whatever one of them raises ends here."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with end_with_exit_code():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    name="tracecode",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Judges scans of drug traceability codes 药品追溯码: sold twice, swapped, or never in stock.",
+    epilog=list_meanings(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(rich_help_panel="Run")(serve)
+app.command(rich_help_panel="Run")(demo)
+app.command(rich_help_panel="Write")(record)
+app.add_typer(import_app, rich_help_panel="Write")
+app.command(rich_help_panel="Ask")(verify)
+app.command(rich_help_panel="Ask")(history)
+app.command(rich_help_panel="Ask")(parse)
+app.command(rich_help_panel="Simulate")(simulate)
+app.command(rich_help_panel="Simulate")(score)
+app.command(rich_help_panel="Check")(fsck)
+app.command(rich_help_panel="Check")(doctor)
+app.command(rich_help_panel="Check")(version)

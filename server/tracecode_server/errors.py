@@ -1,0 +1,20 @@
+"""What the edge itself refuses, before the ledger is asked. `status.py` says how each is answered."""
+
+from __future__ import annotations
+
+from tracecode.errors import TracecodeError
+
+
+class MessageMalformed(TracecodeError, ValueError):
+    """The bytes of a request are not the message that the method takes."""
+
+    def __init__(self, message_name: str) -> None:
+        super().__init__(f"the bytes are not a {message_name}; generate the client from proto/tracecode/v1")
+
+
+class PeerOverLimit(TracecodeError):
+    """One peer has too much open or calls too often; nothing was done. Wait, then send the same again."""
+
+
+class Draining(TracecodeError):
+    """The service is stopping and takes nothing new; send the same again, to its successor."""

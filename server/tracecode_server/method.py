@@ -1,0 +1,207 @@
+"""How a call is taken: admitted, parsed, answered, timed, and logged when it fails.
+
+Handlers are registered for raw bytes, because gRPC answers INTERNAL to bytes that its own deserializer
+cannot parse, and malformed bytes are the caller's fault. The services see messages and raise errors; here
+is the one place where an error becomes a status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+import structlog
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from tracecode.errors import EngineStopped
+from tracecode_server.errors import Draining, MessageMalformed
+from tracecode_server.limits import PeerLimits, name_peer
+from tracecode_server.log import list_frames
+from tracecode_server.metrics import Metrics
+from tracecode_server.status import refuse, to_grpc_status
+
+Request = TypeVar("Request", bound=Message)
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+def parse(message_class: type[Request], raw: bytes) -> Request:
+    """The message in the bytes. Raises MessageMalformed."""
+    try:
+        return message_class.FromString(raw)
+    except DecodeError:
+        # Its text is about the parser's state and may quote bytes; the name is what helps.
+        raise MessageMalformed(message_class.DESCRIPTOR.full_name) from None
+
+
+@dataclass(slots=True)
+class _Call:
+    method: str
+    peer: str
+    stream: bool
+    begin_seconds: float
+    admitted: bool = False
+    # What it ends with when nobody says otherwise: the client gave up or its deadline passed.
+    code: str = "CANCELLED"
+
+
+class Methods:
+    """Builds the handlers of the services and knows what is in flight. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        limits: PeerLimits,
+        metrics: Metrics,
+        log: structlog.typing.FilteringBoundLogger,
+        on_engine_stopped: Callable[[], None],
+    ) -> None:
+        """`on_engine_stopped` is called when the ledger says that it cannot go on."""
+        self._limits = limits
+        self._metrics = metrics
+        self._log = log
+        self._on_engine_stopped = on_engine_stopped
+        self._open = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def build(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
+        """Handlers for every method of the descriptor; `service` has a method of the same name for each.
+
+        A unary method takes a message and returns one; a method with a stream of requests and one response
+        takes an async iterator of messages; one with two streams takes an iterator of bytes, so that
+        it may answer a malformed message and go on.
+        """
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+        for method in descriptor.methods:
+            answer = getattr(service, method.name)
+            if not method.client_streaming and not method.server_streaming:
+                handlers[method.name] = grpc.unary_unary_rpc_method_handler(self._unary(method, answer))
+            elif method.client_streaming and not method.server_streaming:
+                handlers[method.name] = grpc.stream_unary_rpc_method_handler(self._gather(method, answer))
+            elif method.client_streaming:
+                handlers[method.name] = grpc.stream_stream_rpc_method_handler(self._converse(method, answer))
+            else:
+                raise TypeError(
+                    f"{method.full_name} streams only its responses; no such method is known here"
+                )
+        return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+
+    def drain(self) -> None:
+        """From now on every new call is answered UNAVAILABLE."""
+        self._draining = True
+
+    async def wait_idle(self) -> None:
+        """Returns when the last call in flight was answered."""
+        await self._idle.wait()
+
+    def _unary(
+        self, method: MethodDescriptor, answer: Callable[[Message], Awaitable[Message]]
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        request_class = GetMessageClass(method.input_type)
+
+        async def take(raw: bytes, context: Context) -> bytes:
+            call = self._begin(method, context, stream=False)
+            try:
+                self._admit(call)
+                response = (await answer(parse(request_class, raw))).SerializeToString()
+                call.code = "OK"
+                return response
+            except Exception as error:
+                await self._refuse(call, context, error)
+                raise
+
+        return take
+
+    def _gather(
+        self, method: MethodDescriptor, answer: Callable[[AsyncIterator[Message]], Awaitable[Message]]
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
+        request_class = GetMessageClass(method.input_type)
+
+        async def take(messages: AsyncIterator[bytes], context: Context) -> bytes:
+            call = self._begin(method, context, stream=True)
+            try:
+                self._admit(call)
+                response = (
+                    await answer(parse(request_class, raw) async for raw in messages)
+                ).SerializeToString()
+                call.code = "OK"
+                return response
+            except Exception as error:
+                await self._refuse(call, context, error)
+                raise
+
+        return take
+
+    def _converse(
+        self,
+        method: MethodDescriptor,
+        answer: Callable[[AsyncIterator[bytes]], AsyncGenerator[Message, None]],
+    ) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
+        async def take(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            call = self._begin(method, context, stream=True)
+            try:
+                self._admit(call)
+                async with aclosing(answer(messages)) as responses:
+                    async for response in responses:
+                        yield response.SerializeToString()
+                call.code = "OK"
+            except Exception as error:
+                await self._refuse(call, context, error)
+
+        return take
+
+    def _begin(self, method: MethodDescriptor, context: Context, *, stream: bool) -> _Call:
+        call = _Call(method.full_name, name_peer(context.peer()), stream, time.perf_counter())
+        self._open += 1
+        self._idle.clear()
+        self._metrics.enter_call()
+        # gRPC calls back when the status is sent: a slow reader holds its place until then.
+        context.add_done_callback(lambda _context: self._end(call))  # type: ignore[arg-type]
+        return call
+
+    def _admit(self, call: _Call) -> None:
+        if self._draining:
+            raise Draining("the service is stopping; send the same again")
+        self._limits.enter(call.peer, stream=call.stream)
+        call.admitted = True
+
+    def _end(self, call: _Call) -> None:
+        if call.admitted:
+            self._limits.leave(call.peer, stream=call.stream)
+        self._metrics.leave_call()
+        self._metrics.count_call(call.method, call.code, time.perf_counter() - call.begin_seconds)
+        self._open -= 1
+        if not self._open:
+            self._idle.set()
+
+    async def _refuse(self, call: _Call, context: Context, error: Exception) -> None:
+        refusal = refuse(error)
+        call.code = refusal.row.code.name
+        if refusal.incident_id:
+            self._log.error(
+                "call_failed",
+                incident_id=refusal.incident_id,
+                method=call.method,
+                peer=call.peer,
+                error=type(error).__name__,
+                frames=list_frames(error),
+            )
+        else:
+            self._log.info(
+                "call_refused",
+                method=call.method,
+                peer=call.peer,
+                code=call.code,
+                reason=refusal.row.reason,
+                field=refusal.field,
+            )
+        if isinstance(error, EngineStopped):
+            self._on_engine_stopped()
+        await context.abort_with_status(to_grpc_status(refusal))

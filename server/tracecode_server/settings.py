@@ -1,0 +1,122 @@
+"""Every option of the service, in one class. The environment sets them (TRACECODE_LISTEN, ...)."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of "127.0.0.1:3505", "[::1]:3505" or "localhost:3505"; `localhost` is 127.0.0.1.
+
+    Raises ValueError, with a sentence, for anything else and for a host that other machines can reach.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(
+            f"{address!r} is not host:port; write for example 127.0.0.1:3505 (port 0 = any free)"
+        )
+    # The name is resolved here and not by the system, where a line in /etc/hosts could make it public.
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise ValueError(f"{address!r} needs a numeric host; write for example 127.0.0.1:{port}") from None
+    if not loopback:
+        raise ValueError(
+            f"{address!r} can be reached from other machines, and this service speaks no TLS yet; "
+            f"bind 127.0.0.1:{port} and put a proxy that speaks TLS in front of it"
+        )
+    return host, int(port)
+
+
+class Settings(BaseSettings):
+    """What an operator may decide. Values are checked here, so that nothing below has to ask again."""
+
+    model_config = SettingsConfigDict(env_prefix="TRACECODE_", frozen=True, extra="forbid")
+
+    data_directory: Path | None = Field(
+        None, description="Directory of the ledger; made if it does not exist. Needed by the engine lmdb."
+    )
+    engine: Literal["lmdb", "memory"] = Field(
+        "lmdb", description="lmdb keeps the journal on disk; memory forgets everything at the end."
+    )
+    person_key_file: Path | None = Field(
+        None,
+        description="Key by which person tokens are hashed, 64 hex digits; made if there is none, readable "
+        "by its owner only, and kept outside the data directory. Default: beside it, DIRECTORY.person-key.",
+    )
+    rule_base_file: Path | None = Field(
+        None,
+        description="Rule base (TOML), put in force at start and whenever the file changes; without it the "
+        "one in force stays.",
+    )
+    listen: str = Field(
+        "127.0.0.1:3505", description="Address of the gRPC service; loopback only, port 0 = any free port."
+    )
+    metrics_listen: str = Field(
+        "", description="Address of the Prometheus metrics over HTTP; loopback only, empty = none."
+    )
+    reflection: bool = Field(True, description="Tells clients on this machine which methods there are.")
+    message_bytes_max: int = Field(
+        4 * 1024 * 1024, ge=64 * 1024, le=64 * 1024 * 1024, description="Largest message taken."
+    )
+    connection_calls_max: int = Field(
+        100, ge=1, description="Calls open at once on one connection; more wait in the client."
+    )
+    peer_calls_max: int = Field(
+        256,
+        ge=1,
+        description="Calls of one peer (host) that are being answered; more are RESOURCE_EXHAUSTED.",
+    )
+    peer_streams_max: int = Field(16, ge=1, description="Streams of one peer (host) open at once.")
+    peer_calls_per_second_max: int = Field(
+        5000, ge=1, description="Calls one peer (host) may start in a second; a stream is one call."
+    )
+    stream_documents_max: int = Field(
+        256, ge=1, description="Documents of one stream read but not yet answered."
+    )
+    stream_bytes_max: int = Field(
+        16 * 1024 * 1024, ge=1, description="Bytes of one stream's documents read but not yet answered."
+    )
+    keepalive_seconds: float = Field(
+        30.0, gt=0, description="A connection silent for so long is asked for a sign of life."
+    )
+    connection_age_max_seconds: float = Field(
+        1800.0, gt=0, description="A connection of that age is closed once its calls are answered."
+    )
+    read_threads: int = Field(4, ge=1, le=64, description="Threads that read histories, documents and stock.")
+    drain_seconds: float = Field(
+        20.0, ge=0, description="Time that calls have to finish when the service is told to stop."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least grave line of the log that is written."
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_loopback(cls, value: str) -> str:
+        split_address(value)
+        return value
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _metrics_listen_is_loopback(cls, value: str) -> str:
+        if value:
+            split_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _engine_has_its_directory(self) -> Settings:
+        if self.engine == "lmdb" and self.data_directory is None:
+            raise ValueError(
+                "the engine lmdb needs a directory: set data_directory (TRACECODE_DATA_DIRECTORY), "
+                "or engine=memory to keep nothing"
+            )
+        if self.engine == "memory" and self.data_directory is not None:
+            raise ValueError("the engine memory keeps nothing on disk: leave data_directory out, or use lmdb")
+        return self

@@ -1,0 +1,69 @@
+"""From what is stored to what is answered: texts, what stands now, and what a pharmacy may see.
+
+A pharmacy sees of other institutions the division and the day; a regulator sees all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tracecode.finding import REGISTRY, Finding, FindingType, Mode, Severity, dress, to_message
+from tracecode.v1 import finding_pb2
+
+NS = 1_000_000_000
+DAY_SECONDS = 86_400
+
+
+def answer_verdict(verdict: finding_pb2.Verdict, now_ns: int, *, asked: bool, asker: str = "") -> None:
+    """Make a stored verdict ready for its reader, in place.
+
+    `asked`: the document asked before settlement. `asker`: the institution that reads it; empty = a
+    regulator, who sees everything.
+    """
+    now, final = now_ns // NS, verdict.final_time.seconds
+    verdict.provisional = now < final
+    if verdict.repeat:
+        verdict.findings.append(_plain(FindingType.DUP_RETRY))
+    answer_findings(verdict.findings, now, final, asked=asked, asker=asker)
+    if asker:
+        shown = [finding for finding in verdict.findings if Mode(finding.mode) is not Mode.OBSERVE]
+        del verdict.findings[:]
+        verdict.findings.extend(shown)
+    if not any(FindingType(finding.type) is not FindingType.DUP_RETRY for finding in verdict.findings):
+        passed = _plain(FindingType.PASS)
+        answer_findings([passed], now, final, asked=asked)
+        verdict.findings.append(passed)
+    verdict.severity = max(finding.severity for finding in verdict.findings)
+    verdict.as_of.time.CopyFrom(_timestamp(now_ns))
+
+
+def answer_findings(
+    findings: Iterable[finding_pb2.Finding], now: int, final_time: int, *, asked: bool, asker: str = ""
+) -> None:
+    """Fill texts and standing severities, and hide what `asker` may not see, in place. Seconds."""
+    for finding in findings:
+        dress(finding, now, final_time, asked=asked)
+        if asker:
+            for evidence in finding.evidence:
+                _mask(evidence, asker)
+
+
+def _mask(evidence: finding_pb2.Evidence, asker: str) -> None:
+    if not evidence.institution_code or evidence.institution_code == asker:
+        return
+    evidence.institution_code = ""
+    evidence.document_number = ""
+    evidence.sequence = 0
+    if evidence.HasField("business_time"):
+        seconds = evidence.business_time.seconds
+        evidence.business_time.CopyFrom(Timestamp(seconds=seconds - seconds % DAY_SECONDS))
+
+
+def _plain(finding_type: FindingType) -> finding_pb2.Finding:
+    return to_message(Finding(finding_type, Severity.INFO), REGISTRY[finding_type].mode)
+
+
+def _timestamp(ns: int) -> Timestamp:
+    return Timestamp(seconds=ns // NS, nanos=ns % NS)

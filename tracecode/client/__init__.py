@@ -1,0 +1,25 @@
+"""What a till or a gateway imports to call the ledger service."""
+
+from tracecode.client.backoff import Backoff
+from tracecode.client.errors import (
+    CallFailed,
+    CallInvalid,
+    DocumentConflict,
+    NotKnown,
+    OutcomeUnknown,
+    ServerFault,
+    Unanswered,
+)
+from tracecode.client.ledger_client import LedgerClient
+
+__all__ = [
+    "Backoff",
+    "CallFailed",
+    "CallInvalid",
+    "DocumentConflict",
+    "LedgerClient",
+    "NotKnown",
+    "OutcomeUnknown",
+    "ServerFault",
+    "Unanswered",
+]

@@ -1,0 +1,374 @@
+"""The only door to an engine: what a till reports goes in here, what anybody reads comes out here.
+
+The ledger hides persons, keeps the clock, shares commits among those who wait (group_commit), and makes
+answers complete. It judges nothing: that is the engine's, by the rules.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import InvalidStateError
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tracecode import catalogue
+from tracecode.answer import answer_findings, answer_verdict
+from tracecode.code import read_scan
+from tracecode.document import check_institution_code
+from tracecode.engine import open_engine
+from tracecode.engine.contract import Engine, ImportCounts, Submission
+from tracecode.engine.records import FORMAT
+from tracecode.errors import DocumentRejected, FieldInvalid, ImportInvalid, NotFound
+from tracecode.finding import PROVISIONAL_SECONDS
+from tracecode.group_commit import GroupCommit, VerdictFuture
+from tracecode.person import PersonKey
+from tracecode.rule_base import RuleBase
+from tracecode.v1 import (
+    catalogue_pb2,
+    catalogue_service_pb2,
+    document_pb2,
+    finding_pb2,
+    ledger_service_pb2,
+)
+from tracecode.views.quantity import QuantityView
+
+NS = 1_000_000_000
+Row = TypeVar("Row")
+VERSION = metadata.version("tracecode")
+PAGE_SIZE_DEFAULT = 100
+PAGE_SIZE_MAX = 1_000
+IMPORT_ROWS_MAX = 1_000
+REQUEST_ID_BYTES_MAX = 64
+
+
+class Ledger:
+    """A ledger that is open. Methods may be called from any thread."""
+
+    def __init__(
+        self, engine: Engine, person_key: PersonKey, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.engine = engine
+        self._persons = person_key
+        self._clock_ns = clock_ns
+        self._commits = GroupCommit(engine)
+        self._quantities = QuantityView(engine)
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path | None,
+        *,
+        engine: str = "lmdb",
+        person_key: PersonKey,
+        rule_base: RuleBase | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> Ledger:
+        """Open or create a ledger in a directory; engine "memory" takes none and keeps nothing.
+
+        Raises DataLoss, EngineStopped (another process has it), ValueError (unknown engine).
+        """
+        return cls(open_engine(engine, directory, rule_base, clock_ns()), person_key, clock_ns)
+
+    def close(self) -> None:
+        """Finish what waits and release the files. Safe to call twice."""
+        self._commits.close()
+        self.engine.close()
+
+    @property
+    def waiting(self) -> int:
+        """Documents that wait for the engine."""
+        return self._commits.waiting
+
+    # Documents.
+
+    def submit(
+        self, document: document_pb2.Document, request_id: str = "", receive_time_ns: int | None = None
+    ) -> VerdictFuture:
+        """Record a document; the future holds its verdict once it is durable.
+
+        The future raises DocumentRejected or EngineStopped. Raises Overloaded, EngineStopped and
+        FieldInvalid (request_id) at once. `document` is not changed.
+        """
+        submission = self._submission(document, request_id, receive_time_ns)
+        future: VerdictFuture = VerdictFuture()
+        asked = document.sale.stage == document_pb2.SALE_STAGE_BEFORE_SETTLEMENT
+        asker = document.institution_code
+
+        def answer(done: VerdictFuture) -> None:
+            if future.cancelled():
+                return
+            error = done.exception()
+            if error is not None:
+                future.set_exception(error)
+                return
+            try:
+                verdict = done.result()
+                answer_verdict(verdict, submission.receive_time_ns, asked=asked, asker=asker)
+            except Exception as failed:
+                # Nobody may be left waiting for an answer that could not be made.
+                future.set_exception(failed)
+                return
+            with contextlib.suppress(InvalidStateError):
+                future.set_result(verdict)
+
+        self._commits.submit(submission).add_done_callback(answer)
+        return future
+
+    def record(
+        self,
+        documents: Sequence[document_pb2.Document],
+        receive_times_ns: Sequence[int] | None = None,
+    ) -> list[finding_pb2.Verdict | DocumentRejected]:
+        """Record documents in order and wait until they are durable; one answer for each."""
+        futures: list[VerdictFuture | DocumentRejected] = []
+        for position, document in enumerate(documents):
+            try:
+                futures.append(
+                    self.submit(
+                        document,
+                        receive_time_ns=None if receive_times_ns is None else receive_times_ns[position],
+                    )
+                )
+            except DocumentRejected as rejected:
+                futures.append(rejected)
+        answers: list[finding_pb2.Verdict | DocumentRejected] = []
+        for future in futures:
+            if isinstance(future, DocumentRejected):
+                answers.append(future)
+                continue
+            error = future.exception()
+            if error is None:
+                answers.append(future.result())
+            elif isinstance(error, DocumentRejected):
+                answers.append(error)
+            else:
+                raise error
+        return answers
+
+    def _submission(
+        self, document: document_pb2.Document, request_id: str, receive_time_ns: int | None
+    ) -> Submission:
+        if len(request_id.encode()) > REQUEST_ID_BYTES_MAX or not request_id.isprintable():
+            raise FieldInvalid("request_id", f"at most {REQUEST_ID_BYTES_MAX} bytes of printable text")
+        hidden = document_pb2.Document()
+        hidden.CopyFrom(document)
+        self._persons.hide(hidden)
+        return Submission(
+            document=hidden.SerializeToString(deterministic=True),
+            receive_time_ns=self._clock_ns() if receive_time_ns is None else receive_time_ns,
+            request_id=request_id,
+        )
+
+    def get_document(
+        self, request: ledger_service_pb2.GetDocumentRequest
+    ) -> ledger_service_pb2.GetDocumentResponse:
+        """A document with its verdict as first given and as it stands. Raises NotFound, FieldInvalid."""
+        check_institution_code("institution_code", request.institution_code)
+        found = self.engine.document(request.institution_code, request.kind, request.document_number)
+        if found is None:
+            raise NotFound(f"{request.institution_code} has reported no such document")
+        asked = found.document.sale.stage == document_pb2.SALE_STAGE_BEFORE_SETTLEMENT
+        answer_verdict(found.verdict_first, found.receive_time_ns, asked=asked)
+        answer_verdict(found.verdict, self._clock_ns(), asked=asked)
+        return ledger_service_pb2.GetDocumentResponse(
+            document=found.document,
+            receive_time=_timestamp(found.receive_time_ns),
+            verdict_first=found.verdict_first,
+            verdict=found.verdict,
+            deleted_by_sequence=found.deleted_by_sequence,
+        )
+
+    # Codes.
+
+    def verify(
+        self, request: ledger_service_pb2.VerifyCodesRequest
+    ) -> ledger_service_pb2.VerifyCodesResponse:
+        """Judge codes as if they were sold now; writes nothing. Raises FieldInvalid."""
+        now_ns = self._clock_ns()
+        if request.person_token:
+            hidden = ledger_service_pb2.VerifyCodesRequest()
+            hidden.CopyFrom(request)
+            hidden.person_token = self._persons.hash(request.person_token)
+            request = hidden
+        response = self.engine.verify(request, now_ns)
+        now, final = now_ns // NS, now_ns // NS + PROVISIONAL_SECONDS
+        for answer in response.answers:
+            verdict = finding_pb2.Verdict(findings=answer.findings, final_time=Timestamp(seconds=final))
+            answer_verdict(verdict, now * NS, asked=True, asker=request.institution_code)
+            del answer.findings[:]
+            answer.findings.extend(verdict.findings)
+            answer.severity = verdict.severity
+            if answer.status.holder_institution_code != request.institution_code:
+                answer.status.holder_institution_code = ""
+        return response
+
+    def get_code(self, code: str) -> ledger_service_pb2.GetCodeResponse:
+        """What is known of a code. Raises FieldInvalid if it reads as no code."""
+        return ledger_service_pb2.GetCodeResponse(
+            status=self.engine.code(read_key(code)), as_of=self._as_of()
+        )
+
+    def list_code_events(
+        self, request: ledger_service_pb2.ListCodeEventsRequest
+    ) -> ledger_service_pb2.ListCodeEventsResponse:
+        """A page of a code's history in the order in which things happened. Raises FieldInvalid."""
+        key = read_key(request.code)
+        page_size = _page_size(request.page_size)
+        start = _read_page_token(request.page_token, key)
+        events = self.engine.history(key)
+        page = events[start : start + page_size]
+        now = self._clock_ns() // NS
+        for event in page:
+            final = event.effective_time.seconds + PROVISIONAL_SECONDS
+            answer_findings(event.findings_first, event.receive_time.seconds, final, asked=False)
+            answer_findings(event.findings, now, final, asked=False)
+        following = start + len(page)
+        return ledger_service_pb2.ListCodeEventsResponse(
+            events=page,
+            next_page_token=_page_token(following, key) if following < len(events) else "",
+            status=self.engine.code(key),
+            as_of=self._as_of(),
+        )
+
+    def _as_of(self) -> finding_pb2.AsOf:
+        return finding_pb2.AsOf(sequence=self.engine.sequence, time=_timestamp(self._clock_ns()))
+
+    # Quantity stock.
+
+    def list_stock(
+        self, request: ledger_service_pb2.ListStockRequest
+    ) -> ledger_service_pb2.ListStockResponse:
+        """Quantity stock of an institution by drug, with what is odd about it. Raises FieldInvalid."""
+        check_institution_code("institution_code", request.institution_code)
+        page_size = _page_size(request.page_size)
+        binding = f"{request.institution_code}/{request.drug_code}".encode()
+        start = _read_page_token(request.page_token, binding)
+        now = self._clock_ns() // NS
+        sequence = self._quantities.catch_up()
+        stocks = self._quantities.stocks(request.institution_code, request.drug_code)
+        page = stocks[start : start + page_size]
+        for stock in page:
+            answer_findings(stock.findings, now, 0, asked=False)
+        following = start + len(page)
+        return ledger_service_pb2.ListStockResponse(
+            stocks=page,
+            next_page_token=_page_token(following, binding) if following < len(stocks) else "",
+            as_of=finding_pb2.AsOf(sequence=sequence, time=Timestamp(seconds=now)),
+        )
+
+    # The catalogue and the lists.
+
+    def get_product(self, identifier: str) -> catalogue_pb2.Product:
+        """Raises NotFound."""
+        product = self.engine.product(identifier)
+        if product is None:
+            raise NotFound(f"no product has the identifier {identifier!r}")
+        return product
+
+    def get_institution(self, institution_code: str) -> catalogue_pb2.Institution:
+        """Raises NotFound."""
+        institution = self.engine.institution(institution_code)
+        if institution is None:
+            raise NotFound(f"no institution has the code {institution_code!r}")
+        return institution
+
+    def import_products(
+        self, products: Sequence[catalogue_pb2.Product]
+    ) -> catalogue_service_pb2.ImportResult:
+        """Create or update products, all or nothing. Raises ImportInvalid."""
+        _check_rows(products, catalogue.check_product)
+        return _result(self.engine.import_products(products, self._clock_ns()))
+
+    def import_institutions(
+        self, institutions: Sequence[catalogue_pb2.Institution]
+    ) -> catalogue_service_pb2.ImportResult:
+        """Create or update institutions, all or nothing. Raises ImportInvalid."""
+        _check_rows(institutions, catalogue.check_institution)
+        return _result(self.engine.import_institutions(institutions, self._clock_ns()))
+
+    def import_holds(self, holds: Sequence[catalogue_pb2.Hold]) -> catalogue_service_pb2.ImportResult:
+        """Create or update holds, all or nothing. Raises ImportInvalid."""
+        _check_rows(holds, catalogue.check_hold)
+        return _result(self.engine.import_holds(holds, self._clock_ns()))
+
+    def import_code_replacements(
+        self, replacements: Sequence[catalogue_pb2.CodeReplacement]
+    ) -> catalogue_service_pb2.ImportResult:
+        """Create or update code replacements, all or nothing. Raises ImportInvalid."""
+        _check_rows(replacements, catalogue.check_code_replacement)
+        return _result(self.engine.import_code_replacements(replacements, self._clock_ns()))
+
+    def change_rule_base(self, rule_base: RuleBase) -> int:
+        """Put a rule base in force from now; returns its entry."""
+        return self.engine.change_rule_base(rule_base, self._clock_ns())
+
+    def service_info(self) -> ledger_service_pb2.GetServiceInfoResponse:
+        """Version, rule base, last entry and format."""
+        return ledger_service_pb2.GetServiceInfoResponse(
+            version=VERSION,
+            rule_base_version=self.engine.rule_base.version,
+            sequence=self.engine.sequence,
+            format=FORMAT,
+            engine=self.engine.name,
+            time=_timestamp(self._clock_ns()),
+        )
+
+
+def read_key(code: str) -> bytes:
+    """The canonical key of a scan or a canonical text. Raises FieldInvalid if it reads as no single code."""
+    readings = read_scan(code)
+    if len(readings) != 1 or not readings[0].key:
+        raise FieldInvalid("code", "does not read as one traceability code; scan or type it again")
+    return readings[0].key
+
+
+def _check_rows(rows: Sequence[Row], check: Callable[[Row], None]) -> None:
+    if len(rows) > IMPORT_ROWS_MAX:
+        raise ImportInvalid(0, "", f"more than {IMPORT_ROWS_MAX} rows in one message; send several")
+    for position, row in enumerate(rows):
+        try:
+            check(row)
+        except ImportInvalid as invalid:
+            raise ImportInvalid(position + 1, invalid.field, invalid.message) from None
+
+
+def _result(counts: ImportCounts) -> catalogue_service_pb2.ImportResult:
+    return catalogue_service_pb2.ImportResult(
+        created=counts.created,
+        updated=counts.updated,
+        unchanged=counts.unchanged,
+        sequence=counts.sequence,
+    )
+
+
+def _timestamp(ns: int) -> Timestamp:
+    return Timestamp(seconds=ns // NS, nanos=ns % NS)
+
+
+def _page_size(asked: int) -> int:
+    if asked < 0:
+        raise FieldInvalid("page_size", "must not be negative; 0 takes the default")
+    return min(asked or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+
+
+def _page_token(start: int, binding: bytes) -> str:
+    """A position, bound to the question so that a token of another question is refused (AIP-158)."""
+    return base64.urlsafe_b64encode(str(start).encode() + b":" + binding).decode()
+
+
+def _read_page_token(token: str, binding: bytes) -> int:
+    if not token:
+        return 0
+    try:
+        start, _, bound = base64.urlsafe_b64decode(token.encode()).partition(b":")
+        if bound == binding and start.isdigit():
+            return int(start)
+    except ValueError:
+        pass
+    raise FieldInvalid("page_token", "is not from an answer to this question; start from the first page")
