@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -73,6 +74,63 @@ inline size_t group_size(std::string_view key) noexcept {
     }
 }
 
+// An open-addressing table of pointers with their hashes, so that a look-up touches a record only when its
+// hash fits. Its memory comes zeroed from calloc, page by page as it is used: a large one costs nothing at once.
+template <typename Item>
+class HashTable {
+public:
+    struct Slot {
+        uint64_t hash;
+        Item *item;
+    };
+
+    explicit HashTable(size_t capacity) noexcept {
+        while (size_ < capacity * 2)
+            size_ *= 2;
+        slots_.reset(make(size_));
+    }
+
+    // The slot for which `same(item)` holds, or the empty one where it belongs.
+    template <typename Same>
+    Slot *find(uint64_t hash, Same same) const noexcept {
+        Slot *slots = slots_.get();
+        for (size_t i = hash & (size_ - 1);; i = (i + 1) & (size_ - 1))
+            if (slots[i].item == nullptr || (slots[i].hash == hash && same(slots[i].item)))
+                return &slots[i];
+    }
+
+    // Fill an empty slot that `find` returned; other slots may move.
+    void fill(Slot *slot, uint64_t hash, Item *item) noexcept {
+        *slot = {hash, item};
+        if (++count_ * 2 <= size_)
+            return;
+        std::unique_ptr<Slot[], Free> old = std::move(slots_);
+        slots_.reset(make(size_ * 2));
+        size_ *= 2;
+        for (size_t i = 0; i < size_ / 2; i++)
+            if (old[i].item != nullptr)
+                *find(old[i].hash, [](Item *) { return false; }) = old[i];
+    }
+
+    size_t bytes() const noexcept { return size_ * sizeof(Slot); }
+
+private:
+    struct Free {
+        void operator()(Slot *slots) const noexcept { free(slots); }
+    };
+
+    static Slot *make(size_t size) noexcept {
+        void *slots = calloc(size, sizeof(Slot));
+        if (slots == nullptr)
+            std::terminate();
+        return static_cast<Slot *>(slots);
+    }
+
+    size_t size_ = 1024;
+    size_t count_ = 0;
+    std::unique_ptr<Slot[], Free> slots_;
+};
+
 class Overlay {
 public:
     enum State : uint8_t {
@@ -82,7 +140,6 @@ public:
     };
 
     struct Record {
-        uint64_t hash;
         Record *group_next;
         const char *value_data;
         uint32_t value_size;
@@ -95,21 +152,24 @@ public:
         std::string_view value() const noexcept { return {value_data, value_size}; }
     };
 
-    // `capacity` is how many records fit before the table grows: an overlay is as large as the last.
-    explicit Overlay(size_t capacity = 0) noexcept {
-        size_t slots = 1024;
-        while (slots < capacity * 2)
-            slots *= 2;
-        table_.resize(slots);
-        groups_.resize(1024);
+    // What a slot of either table is looked for by.
+    static auto named(std::string_view key) noexcept {
+        return [key](const Record *record) { return record->key() == key; };
     }
+
+    static auto grouped(std::string_view name) noexcept {
+        return [name](const Record *head) { return head->key().substr(0, group_size(head->key())) == name; };
+    }
+
+    // `capacity` is how many records fit before the table grows: an overlay is as large as the last.
+    explicit Overlay(size_t capacity = 0) noexcept : table_(capacity), groups_(0) {}
 
     Overlay(const Overlay &) = delete;
     Overlay &operator=(const Overlay &) = delete;
 
     // The record, PRESENT or ERASED, or nullptr.
     const Record *find(std::string_view key, uint64_t hash) const noexcept {
-        const Record *record = *slot_of(table_, key, hash);
+        const Record *record = table_.find(hash, named(key))->item;
         return record == nullptr || record->state == ABSENT ? nullptr : record;
     }
 
@@ -165,7 +225,7 @@ public:
             return result;
         }
         std::string_view name = prefix.substr(0, group);
-        for (const Record *at = *group_slot_of(groups_, name, hash_key(name)); at; at = at->group_next)
+        for (const Record *at = groups_.find(hash_key(name), grouped(name))->item; at; at = at->group_next)
             look(at);
         return result;
     }
@@ -202,13 +262,11 @@ public:
 
     // What it holds of memory, superseded values included.
     size_t bytes() const noexcept {
-        return arena_bytes_ + (table_.capacity() + groups_.capacity() + records_.capacity()) * sizeof(void *) +
+        return arena_bytes_ + table_.bytes() + groups_.bytes() + records_.capacity() * sizeof(void *) +
                undo_.capacity() * sizeof(Undo);
     }
 
 private:
-    using Slots = std::vector<Record *>;
-
     struct Undo {
         Record *record;
         const char *value_data;
@@ -218,33 +276,14 @@ private:
 
     static constexpr size_t CHUNK_BYTES = 1 << 18;
 
-    // The slot that holds the key, or the empty one where it belongs.
-    static Record *const *slot_of(const Slots &slots, std::string_view key, uint64_t hash) noexcept {
-        size_t mask = slots.size() - 1;
-        for (size_t i = hash & mask;; i = (i + 1) & mask) {
-            const Record *record = slots[i];
-            if (record == nullptr || (record->hash == hash && record->key() == key))
-                return &slots[i];
-        }
-    }
-
-    static Record *const *group_slot_of(const Slots &slots, std::string_view name, uint64_t hash) noexcept {
-        size_t mask = slots.size() - 1;
-        for (size_t i = hash & mask;; i = (i + 1) & mask) {
-            const Record *record = slots[i];
-            if (record == nullptr)
-                return &slots[i];
-            std::string_view key = record->key();
-            if (key.substr(0, group_size(key)) == name)
-                return &slots[i];
-        }
-    }
-
     // The record of the key, made if need be, with what it was noted for a rollback.
     Record *touch(std::string_view key, uint64_t hash) noexcept {
-        Record *record = *slot_of(table_, key, hash);
-        if (record == nullptr)
-            record = insert(key, hash);
+        auto *slot = table_.find(hash, named(key));
+        Record *record = slot->item;
+        if (record == nullptr) {
+            record = insert(key);
+            table_.fill(slot, hash, record);
+        }
         if (record->change != change_) {
             undo_.push_back({record, record->value_data, record->value_size, record->state});
             record->change = change_;
@@ -253,9 +292,8 @@ private:
         return record;
     }
 
-    Record *insert(std::string_view key, uint64_t hash) noexcept {
+    Record *insert(std::string_view key) noexcept {
         Record *record = static_cast<Record *>(allocate(offsetof(Record, key_data) + key.size()));
-        record->hash = hash;
         record->group_next = nullptr;
         record->value_data = nullptr;
         record->value_size = 0;
@@ -263,37 +301,19 @@ private:
         record->key_size = static_cast<uint16_t>(key.size());
         record->state = ABSENT;
         memcpy(record->key_data, key.data(), key.size());
-        if ((records_.size() + 1) * 2 > table_.size()) {
-            Slots larger(table_.size() * 2);
-            for (Record *old : records_)
-                *const_cast<Record **>(slot_of(larger, old->key(), old->hash)) = old;
-            table_ = std::move(larger);
-        }
         records_.push_back(record);
-        *const_cast<Record **>(slot_of(table_, key, hash)) = record;
-        tables_[static_cast<unsigned char>(record->key_data[0])]++;
-        size_t group = group_size(key);
-        if (group != 0)
-            join_group(record, key.substr(0, group));
-        return record;
-    }
-
-    void join_group(Record *record, std::string_view name) noexcept {
-        if ((group_count_ + 1) * 2 > groups_.size()) {
-            Slots larger(groups_.size() * 2);
-            for (Record *head : groups_) {
-                if (head == nullptr)
-                    continue;
-                std::string_view other = head->key().substr(0, group_size(head->key()));
-                *const_cast<Record **>(group_slot_of(larger, other, hash_key(other))) = head;
-            }
-            groups_ = std::move(larger);
+        tables_[static_cast<unsigned char>(key[0])]++;
+        if (size_t size = group_size(key)) {
+            std::string_view name = key.substr(0, size);
+            uint64_t group_hash = hash_key(name);
+            auto *slot = groups_.find(group_hash, grouped(name));
+            record->group_next = slot->item;
+            if (slot->item != nullptr)
+                slot->item = record;
+            else
+                groups_.fill(slot, group_hash, record);
         }
-        Record **slot = const_cast<Record **>(group_slot_of(groups_, name, hash_key(name)));
-        if (*slot == nullptr)
-            group_count_++;
-        record->group_next = *slot;
-        *slot = record;
+        return record;
     }
 
     void *allocate(size_t size) noexcept {
@@ -317,9 +337,8 @@ private:
         return chunks_.back().get();
     }
 
-    Slots table_;
-    Slots groups_;
-    size_t group_count_ = 0;
+    HashTable<Record> table_;
+    HashTable<Record> groups_;  // the last record of each group; the others hang on it
     std::vector<Record *> records_;
     std::vector<Undo> undo_;
     uint32_t change_ = 1;

@@ -1707,7 +1707,8 @@ cdef int read_plain(const unsigned char* raw, Py_ssize_t length, PlainReading* o
     """Read a scan that is plainly one code (20 digits, GS1, enterprise) with nothing to tell the clerk.
 
     Returns 1 and fills `out`, or 0 when the full path must judge the scan: text that is not ASCII, several
-    scans, a hint, or no code of these kinds. What it clears, `read_scan` reads the same.
+    scans, a hint, or no code of these kinds. What it clears, `read_scan` reads the same. A foreign issuer is
+    no reason to refuse; `out.foreign_issuer` tells it.
     """
     cdef ScanText text = scan_text(raw, length)
     if length > SCAN_LENGTH_MAX:

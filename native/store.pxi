@@ -1180,10 +1180,11 @@ cdef class Store:
         """Make the live overlay the frozen one; False if the index is complete already."""
         if self.live.records() == 0 and self.applied == self.complete:
             return False
+        cdef Overlay *fresh = new Overlay(self.live.records())
         self._lock()
         self.frozen = self.live
         self.frozen_complete = self.complete
-        self.live = new Overlay(self.frozen.records())
+        self.live = fresh
         self.mutex.unlock()
         return True
 

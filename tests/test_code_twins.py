@@ -162,7 +162,7 @@ def test_a_hostile_text_costs_both_the_same_bounded_work() -> None:
 
 
 def test_the_strategies_reach_every_class_hint_and_repair() -> None:
-    """Pins that the agreement above is about all rules: 1000 scans show each class, hint and repair."""
+    """Pins that the agreement above is about all rules: 1,000 scans show each class, hint and repair."""
     seen: Counter[object] = Counter()
 
     @settings(max_examples=1000, deadline=None, database=None, derandomize=True)

@@ -226,11 +226,6 @@ BAD = [
         3,
         "1 is below late_info_hours; raise it or lower that",
     ),
-    (
-        'version = "1"\n[thresholds]\nprovisional_hours = 96\n',
-        2,
-        "return_wait_hours: 72 is below provisional_hours",
-    ),
     ('version = "1"\n[thresholds]\nsales_exceed_alert = 1.01\n', 3, "1.01 is below sales_exceed_warn"),
     ('version = "1"\n[thresholds]\nreturn_cycles_alert = 1\n', 3, "1 is below return_cycles_warn"),
     ('version = "1"\nthresholds.join_hours = -1\n', 2, "thresholds.join_hours: -1 is out of bounds"),

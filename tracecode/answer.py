@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tracecode.document import CHINA_SECONDS, china_day
 from tracecode.finding import REGISTRY, Finding, FindingType, Mode, Severity, dress, to_message
 from tracecode.v1 import finding_pb2
 
@@ -57,8 +58,9 @@ def _mask(evidence: finding_pb2.Evidence, asker: str) -> None:
     evidence.document_number = ""
     evidence.sequence = 0
     if evidence.HasField("business_time"):
-        seconds = evidence.business_time.seconds
-        evidence.business_time.CopyFrom(Timestamp(seconds=seconds - seconds % DAY_SECONDS))
+        # Business days are China's: what is left is their first second.
+        start = china_day(evidence.business_time.seconds) * DAY_SECONDS - CHINA_SECONDS
+        evidence.business_time.CopyFrom(Timestamp(seconds=start))
 
 
 def _plain(finding_type: FindingType) -> finding_pb2.Finding:

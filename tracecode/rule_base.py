@@ -72,14 +72,6 @@ class Thresholds:
     future_skew_minutes: Annotated[
         int, _Note("A business time further in the receiver's future is impossible: CLOCK_SKEW.", most=1_440)
     ] = 5
-    provisional_hours: Annotated[
-        int,
-        _Note(
-            "A verdict is provisional until this long after the latest of its effective time.",
-            source="ours, after NHSA's advice to citizens to wait two days before a sale shows",
-        ),
-    ] = 48
-    return_wait_hours: Annotated[int, _Note("RETURN_NO_SALE waits this long for the sale it reverses.")] = 72
     receipt_late_hours: Annotated[
         int, _Note("A receipt up to this long after a sale still gives custody; later it is CLOCK_SKEW.")
     ] = 48
@@ -663,7 +655,6 @@ class _Reader:
         read = Thresholds(**values)
         for name, other, wrong in (
             ("late_warn_days", "late_info_hours", read.late_warn_days * 24 < read.late_info_hours),
-            ("return_wait_hours", "provisional_hours", read.return_wait_hours < read.provisional_hours),
             ("return_cycles_alert", "return_cycles_warn", read.return_cycles_alert < read.return_cycles_warn),
             ("sales_exceed_alert", "sales_exceed_warn", read.sales_exceed_alert < read.sales_exceed_warn),
         ):

@@ -213,7 +213,7 @@ def score(
     simulator's; ImportInvalid, OSError.
     """
     _check_fresh(ledger, read_start(directory))
-    _import_catalogue(directory, ledger)
+    import_catalogue(directory, ledger)
     labels, stock_labels = _read_labels(directory)
     with (directory / "documents.jsonl").open("rb") as file:
         total = sum(1 for _ in file)
@@ -254,7 +254,8 @@ def _check_fresh(ledger: Ledger, start_ns: int) -> None:
             )
 
 
-def _import_catalogue(directory: Path, ledger: Ledger) -> None:
+def import_catalogue(directory: Path, ledger: Ledger) -> None:
+    """Import the city's products, institutions and holds."""
     for products in _split(read_products(directory / "products.csv")):
         ledger.import_products(products)
     for institutions in _split(read_institutions(directory / "institutions.csv")):

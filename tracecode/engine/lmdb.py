@@ -8,6 +8,7 @@ index does not hold yet are applied again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -75,21 +76,23 @@ class LmdbEngine(StoreEngine):
             future_skew_seconds=min(FUTURE_SKEW_SECONDS, thresholds.future_skew_minutes * 60),
         )
 
-    def _clear(self, submissions: Sequence[Submission], start: int) -> list[finding_pb2.Verdict]:
-        documents = [submission.document for submission in submissions[start:]]
-        times: list[int] = []
-        for submission in submissions[start:]:
-            times.append(max(submission.receive_time_ns, times[-1] if times else self._receive_time_ns))
-        first = self.store.sequence + 1
-        cleared = self.native.clear(
-            documents, [submission.request_id for submission in submissions[start:]], times, 0
-        )
-        if cleared:
-            self._receive_time_ns = times[cleared - 1]
-        return [
-            self._cleared_verdict(first + position, documents[position], times[position])
-            for position in range(cleared)
-        ]
+    def _clearing(self, submissions: Sequence[Submission]) -> Callable[[int], list[finding_pb2.Verdict]]:
+        documents = [submission.document for submission in submissions]
+        request_ids = [submission.request_id for submission in submissions]
+        asked = accumulate((s.receive_time_ns for s in submissions), max, initial=self._receive_time_ns)
+        times = list(asked)[1:]
+
+        def clear(start: int) -> list[finding_pb2.Verdict]:
+            first = self.store.sequence + 1
+            cleared = self.native.clear(documents, request_ids, times, start)
+            if cleared:
+                self._receive_time_ns = times[start + cleared - 1]
+            return [
+                self._cleared_verdict(first + offset, documents[start + offset], times[start + offset])
+                for offset in range(cleared)
+            ]
+
+        return clear
 
     def _cleared_verdict(self, sequence: int, document: bytes, receive_time_ns: int) -> finding_pb2.Verdict:
         business_time = document_pb2.Document.FromString(document).business_time.seconds

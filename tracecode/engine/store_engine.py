@@ -7,7 +7,7 @@ call. A store that can clear plain documents by itself does so before the judge 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -95,8 +95,9 @@ class StoreEngine:
         """Judge and keep documents in order; one answer for each, durable on return."""
         answers: list[finding_pb2.Verdict | DocumentRejected] = []
         with self._lock:
+            clear = self._clearing(submissions)
             while len(answers) < len(submissions):
-                cleared = self._clear(submissions, len(answers))
+                cleared = clear(len(answers))
                 if cleared:
                     answers += cleared
                 else:
@@ -104,12 +105,13 @@ class StoreEngine:
             self.store.commit()
         return answers
 
-    def _clear(self, submissions: Sequence[Submission], start: int) -> list[finding_pb2.Verdict]:
-        """Verdicts of the plain documents from `start` on that the store cleared by itself."""
-        return []
+    def _clearing(self, submissions: Sequence[Submission]) -> Callable[[int], list[finding_pb2.Verdict]]:
+        """What gives, from a position on, the verdicts of the plain documents that the store cleared."""
+        return lambda start: []
 
     def _record_one(self, submission: Submission) -> finding_pb2.Verdict | DocumentRejected:
-        receive_time_ns = max(submission.receive_time_ns, self._receive_time_ns)
+        # The clock never runs backwards, whatever becomes of the document.
+        self._receive_time_ns = receive_time_ns = max(submission.receive_time_ns, self._receive_time_ns)
         submission = Submission(submission.document, receive_time_ns, submission.request_id)
         try:
             judgement = self._judge.judge(submission, self.store.sequence + 1)
@@ -119,7 +121,6 @@ class StoreEngine:
             verdict = first_verdict(self.index.stored(judgement.sequence))
             verdict.repeat = True
             return verdict
-        self._receive_time_ns = receive_time_ns
         read, steps = judgement.read, judgement.steps
         for entry in judgement.entries:
             self._append(entry)
