@@ -166,6 +166,42 @@ def test_a_request_id_belongs_to_one_document(story: Story) -> None:
     assert isinstance(other.exception(), RequestReused)
 
 
+def test_institutions_number_their_requests_without_asking_each_other(story: Story) -> None:
+    """A request_id is its institution's own: the same one elsewhere is another request."""
+    story.tell(stocked(1), stocked(2, shop=OTHER))
+    ours = story.ledger.submit(sale(SHOP, "S1", NOON + HOUR, line(code(1))), "1").result()
+
+    theirs = story.ledger.submit(sale(OTHER, "S1", NOON + HOUR, line(code(2))), "1").result()
+
+    assert not theirs.repeat
+    assert ours.sequence != theirs.sequence
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_correction_under_the_same_number_may_come_in_any_order(
+    story: Story, order: tuple[int, ...]
+) -> None:
+    """Sale, its deletion and its correction share a number; one sale stands, and each may be sent again."""
+    documents = [
+        sale(SHOP, "S1", NOON + HOUR, line(code(1)), person="A"),
+        deletion(SHOP, "D1", NOON + HOUR + 600, deletes="S1"),
+        sale(SHOP, "S1", NOON + HOUR + 900, line(code(1)), person="A", corrects="S1"),
+    ]
+    story.tell(stocked(1))
+    told = [documents[at] for at in order]
+
+    first = story.tell(*told, delay=2 * HOUR)
+    again = story.tell(*told, delay=3 * HOUR)
+
+    assert [verdict.sequence for verdict in first] == [verdict.sequence for verdict in again]
+    assert all(verdict.repeat for verdict in again)
+    assert story.standing(documents[2]) == {}
+    assert story.standing(documents[1]) == {}
+    assert story.ledger.get_code(code(1)).status.active_sales == 1
+    rejected = story.refuse(sale(SHOP, "S1", NOON + HOUR, line(code(2)), person="A"))
+    assert isinstance(rejected, DocumentReused)
+
+
 def test_the_second_sale_elsewhere_is_refused_when_asked(story: Story) -> None:
     """A box sold at SHOP is asked for at OTHER: BLOCK, REFUSED, and nothing moves."""
     story.tell(stocked(1), sale(SHOP, "S1", NOON + HOUR, line(code(1)), person="A"))
@@ -189,6 +225,15 @@ def test_other_institutions_are_masked_for_a_pharmacy(story: Story) -> None:
     assert shown
     assert all(e.institution_code in ("", OTHER) for f in verdict.findings for e in f.evidence)
     assert SHOP not in str(verdict)
+
+
+def packed(parent: str, *children: str) -> document_pb2.Line:
+    """A line of one package and what is inside it."""
+    return document_pb2.Line(
+        drug_code=DRUG,
+        quantity=str(len(children)),
+        packages=[document_pb2.Package(code=parent, child_codes=children)],
+    )
 
 
 Told = Callable[[], list[document_pb2.Document]]
@@ -352,6 +397,21 @@ STORIES: dict[str, tuple[list[document_pb2.Document], dict[int, dict[str, str]]]
         ],
         {1: {"SWAP_PRODUCT": "BLOCK"}, 2: {"DELETE_AFTER_FLAG": "ALERT"}},
     ),
+    "moved within a chain before the receipt was entered": (
+        [
+            sale(SISTER, "S1", NOON + HOUR, line(code(1))),
+            stocked(1, time=NOON + 3 * HOUR),
+        ],
+        {0: {"STOCK_NEVER_RECEIVED": "WARN"}},
+    ),
+    "sent back before its receipt was entered, and sold by the next": (
+        [
+            purchase_return(SHOP, "B1", NOON + HOUR, line(code(1))),
+            stocked(1, time=NOON + 9 * HOUR),
+            sale(QUIET, "S1", NOON + 2 * DAY, line(code(1))),
+        ],
+        {1: {}, 2: {"STOCK_NEVER_RECEIVED": "INFO"}},
+    ),
     "a plain correction": (
         [
             stocked(1),
@@ -390,6 +450,268 @@ STORIES: dict[str, tuple[list[document_pb2.Document], dict[int, dict[str, str]]]
             sale(SHOP, "S1", NOON + HOUR, line(code(1))),
         ],
         {1: {"EXPIRED_SALE": "BLOCK"}},
+    ),
+    # the fold
+    "a package learnt to be inside another, after both moved": (
+        [
+            receipt(SHOP, "R1", NOON, packed(code(7, MIDDLE), code(5, MIDDLE))),
+            stock_change(SHOP, "X1", NOON + DAY, 102, line(code(7, MIDDLE)), counterparty=OTHER),
+            stock_change(
+                OTHER, "X2", NOON + DAY + HOUR, 101, packed(code(5, MIDDLE), code(1)), counterparty=SHOP
+            ),
+            sale(OTHER, "S1", NOON + 2 * DAY, line(code(1))),
+        ],
+        {1: {}, 2: {}, 3: {}},
+    ),
+    "two packages around a box, sent and received together": (
+        [
+            receipt(SHOP, "R1", NOON, packed(code(7, MIDDLE), code(5, MIDDLE))),
+            receipt(SHOP, "R2", NOON + 60, packed(code(5, MIDDLE), code(1))),
+            stock_change(
+                SHOP, "X1", NOON + DAY, 102, line(code(7, MIDDLE), code(5, MIDDLE)), counterparty=OTHER
+            ),
+            sale(SHOP, "S1", NOON + 2 * DAY, line(code(1))),
+        ],
+        {3: {"STOCK_ALREADY_OUT": "BLOCK"}},
+    ),
+    "a third report ties two": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1)), visit="V", channel=1, person="A"),
+            sale(SHOP, "S2", NOON + HOUR + 60, line(code(1)), settlement="X", channel=1, person="A"),
+            sale(
+                SHOP, "K1", NOON + HOUR + 120, line(code(1)), settlement="X", visit="V", channel=2, person="A"
+            ),
+        ],
+        {1: {}, 2: {"DUP_RETRY": "INFO"}, 3: {"DUP_CHANNEL": "INFO"}},
+    ),
+    "one settlement number for two persons": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1)), settlement="0", channel=1, person="A"),
+            sale(SHOP, "S2", NOON + DAY, line(code(1)), settlement="0", channel=1, person="B"),
+        ],
+        {1: {}, 2: {"DUP_SALE_SAME_ORG": "ALERT"}},
+    ),
+    "one settlement number for ever": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1)), settlement="0", channel=1),
+            sale(SHOP, "S2", NOON + 9 * DAY, line(code(1)), settlement="0", channel=1),
+        ],
+        {1: {}, 2: {"DUP_SALE_SAME_ORG": "ALERT"}},
+    ),
+    "billed again, each by both channels": (
+        [
+            stocked(1),
+            sale(SHOP, "K1", NOON + HOUR, line(code(1)), visit="V", channel=2),
+            sale(SHOP, "S1", NOON + HOUR + 5, line(code(1)), settlement="X", visit="V", channel=1),
+            sale_return(SHOP, "T1", NOON + 2 * HOUR, line(code(1)), of="S1"),
+            sale(SHOP, "S2", NOON + 3 * HOUR, line(code(1)), settlement="Z", visit="V", channel=1),
+            sale(SHOP, "K2", NOON + 3 * HOUR + 60, line(code(1)), visit="V", channel=2),
+        ],
+        {2: {"DUP_CHANNEL": "INFO"}, 3: {}, 4: {"RETURN_RESOLD": "INFO"}, 5: {"DUP_CHANNEL": "INFO"}},
+    ),
+    "one split sale cut differently by the channels": (
+        [
+            stocked(1),
+            sale(
+                SHOP, "S1", NOON + HOUR, line(code(1), split=True, quantity="20"), settlement="X", channel=1
+            ),
+            sale(
+                SHOP, "K1", NOON + HOUR, line(code(1), split=True, quantity="10"), settlement="X", channel=2
+            ),
+            sale(
+                SHOP, "K2", NOON + HOUR, line(code(1), split=True, quantity="10"), settlement="X", channel=2
+            ),
+            sale(SHOP, "S2", NOON + DAY, line(code(1), split=True, quantity="5")),
+        ],
+        # At one second the document number says which report is the first.
+        {
+            1: {"DUP_CHANNEL": "INFO"},
+            2: {},
+            3: {"DUP_RETRY": "INFO"},
+            4: {"SPLIT_OVER": "ALERT"},
+        },
+    ),
+    "whole by one channel, split by the other": (
+        [
+            stocked(1),
+            sale(
+                SHOP, "S1", NOON + HOUR, line(code(1), split=True, quantity="24"), settlement="X", channel=1
+            ),
+            sale(SHOP, "K1", NOON + HOUR + 60, line(code(1)), settlement="X", channel=2),
+            sale_return(SHOP, "T1", NOON + 2 * HOUR, line(code(1))),
+            sale(SHOP, "S2", NOON + 3 * DAY, line(code(1))),
+        ],
+        {1: {}, 2: {"DUP_CHANNEL": "INFO"}, 3: {}, 4: {"RETURN_RESOLD": "INFO"}},
+    ),
+    "a carton sold and returned, then a box of it": (
+        [
+            receipt(SHOP, "R1", NOON, packed(code(5, MIDDLE), code(1), code(2))),
+            sale(SHOP, "S1", NOON + HOUR, line(code(5, MIDDLE), quantity="10")),
+            sale_return(SHOP, "T1", NOON + 2 * HOUR, line(code(5, MIDDLE), quantity="10")),
+            sale(SHOP, "S2", NOON + DAY, line(code(1))),
+        ],
+        {2: {}, 3: {"RETURN_RESOLD": "INFO"}},
+    ),
+    "a carton that only the receiver reports": (
+        [
+            receipt(SHOP, "R1", NOON, packed(code(5, MIDDLE), code(1), code(2))),
+            stock_change(OTHER, "X1", NOON + DAY, 101, line(code(5, MIDDLE)), counterparty=SHOP),
+            sale(OTHER, "S1", NOON + 2 * DAY, line(code(1))),
+        ],
+        {1: {"STOCK_NOT_HERE": "WARN"}, 2: {}},
+    ),
+    "a carton sent back by one who never said it had come": (
+        [
+            receipt(SHOP, "R1", NOON, packed(code(5, MIDDLE), code(1), code(2))),
+            stock_change(SHOP, "X1", NOON + DAY, 102, line(code(5, MIDDLE)), counterparty=OTHER),
+            stock_change(OTHER, "X2", NOON + 5 * DAY, 102, line(code(5, MIDDLE)), counterparty=SHOP),
+            sale(SHOP, "S1", NOON + 6 * DAY, line(code(1))),
+        ],
+        {1: {}, 2: {"ORDER_VIOLATION": "WARN"}, 3: {}},
+    ),
+    "sent on by one who never said it had come": (
+        [
+            stocked(1),
+            stock_change(SHOP, "X1", NOON + DAY, 102, line(code(1)), counterparty=OTHER),
+            stock_change(OTHER, "X2", NOON + 2 * DAY, 102, line(code(1)), counterparty=FAR),
+            stock_change(FAR, "X3", NOON + 3 * DAY, 101, line(code(1)), counterparty=OTHER),
+            sale(FAR, "S1", NOON + 4 * DAY, line(code(1))),
+        ],
+        {1: {}, 2: {"ORDER_VIOLATION": "WARN"}, 3: {}, 4: {}},
+    ),
+    "old stock sold in 2025 and again elsewhere": (
+        [
+            sale(SHOP, "S1", NOON - 80 * DAY, line(code(1)), person="A"),
+            stocked(1, shop=OTHER, time=NOON),
+            sale(OTHER, "S2", NOON + DAY, line(code(1)), person="B"),
+        ],
+        {
+            0: {"DUP_SALE_CROSS_ORG": "INFO", "EXEMPT_LEGACY_STOCK": "INFO"},
+            2: {"DUP_SALE_CROSS_ORG": "BLOCK"},
+        },
+    ),
+    "one return of two split sales": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1), split=True, quantity="12")),
+            sale(SHOP, "S2", NOON + 2 * HOUR, line(code(1), split=True, quantity="12")),
+            sale_return(SHOP, "T1", NOON + 3 * HOUR, line(code(1), split=True, quantity="20"), of="S1"),
+            sale(SHOP, "S3", NOON + DAY, line(code(1), split=True, quantity="20")),
+            sale(SHOP, "S4", NOON + 2 * DAY, line(code(1), split=True, quantity="1")),
+        ],
+        {2: {}, 3: {}, 4: {}, 5: {"SPLIT_OVER": "ALERT"}},
+    ),
+    "a split sale returned as a whole one": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1), split=True, quantity="24")),
+            sale_return(SHOP, "T1", NOON + 2 * HOUR, line(code(1)), of="S1"),
+        ],
+        {1: {}, 2: {}},
+    ),
+    "a whole sale returned as a split one": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1))),
+            sale_return(SHOP, "T1", NOON + 2 * HOUR, line(code(1), split=True, quantity="24"), of="S1"),
+            stock_change(SHOP, "X1", NOON + DAY, 102, line(code(1)), counterparty=OTHER),
+        ],
+        {1: {}, 2: {}, 3: {}},
+    ),
+    "split units back by other in": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1), split=True, quantity="24")),
+            stock_change(SHOP, "X1", NOON + 2 * HOUR, 106, line(code(1))),
+        ],
+        {1: {}, 2: {}},
+    ),
+    # the rules
+    "a return never told of, then back to the supplier and in elsewhere": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1)), person="A"),
+            purchase_return(SHOP, "B1", NOON + DAY, line(code(1))),
+            stocked(1, shop=OTHER, number="R2", time=NOON + 3 * DAY),
+            sale(OTHER, "S2", NOON + 4 * DAY, line(code(1)), person="B"),
+        ],
+        {1: {}, 2: {"ORDER_VIOLATION": "WARN"}, 3: {"ORDER_VIOLATION": "WARN"}, 4: {}},
+    ),
+    "a transfer told a day after the sale there": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1)), person="A"),
+            sale(OTHER, "S2", NOON + 2 * DAY, line(code(1)), person="B"),
+            stock_change(SHOP, "X1", NOON + 3 * DAY, 102, line(code(1)), counterparty=OTHER),
+        ],
+        {1: {}, 2: {"STOCK_NEVER_RECEIVED": "ALERT"}},
+    ),
+    "a clinic system that books returns as 102": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1)), person="A"),
+            stock_change(SHOP, "C1", NOON + 2 * HOUR, 102, line(code(1))),
+            sale(SHOP, "S2", NOON + 5 * HOUR, line(code(1)), person="B"),
+        ],
+        {1: {}, 2: {"ORDER_VIOLATION": "WARN"}, 3: {"DUP_SALE_SAME_ORG": "WARN"}},
+    ),
+    "a clinic system that books returns as 102, and the sale return before it": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1)), person="A"),
+            sale_return(SHOP, "T1", NOON + 2 * HOUR, line(code(1)), of="S1"),
+            stock_change(SHOP, "C1", NOON + 2 * HOUR + 60, 102, line(code(1))),
+            sale(SHOP, "S2", NOON + 5 * HOUR, line(code(1)), person="B"),
+        ],
+        {4: {"RETURN_RESOLD": "INFO", "STOCK_ALREADY_OUT": "WARN"}},
+    ),
+    "a box scanned twice, deleted as the clerk was told": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1)), person="A"),
+            sale(SHOP, "S2", NOON + HOUR + 300, line(code(1)), person="B"),
+            deletion(SHOP, "D1", NOON + 2 * HOUR, deletes="S2"),
+        ],
+        {1: {}, 3: {"DELETE_AFTER_FLAG": "INFO"}},
+    ),
+    "a kept code taken back by 106 each time": (
+        [
+            stocked(1),
+            *(
+                document
+                for day in range(3)
+                for document in (
+                    sale(SHOP, f"S{day}", NOON + day * DAY + HOUR, line(code(1)), person=str(day)),
+                    stock_change(SHOP, f"T{day}", NOON + day * DAY + 2 * HOUR, 106, line(code(1))),
+                )
+            ),
+            sale(SHOP, "S3", NOON + 3 * DAY + HOUR, line(code(1)), person="Z"),
+        ],
+        {
+            1: {},
+            3: {"RETURN_RESOLD": "INFO"},
+            5: {"RETURN_RESOLD": "WARN"},
+            7: {"RETURN_RESOLD": "ALERT"},
+        },
+    ),
+    "split elsewhere, then sold whole": (
+        [
+            stocked(1, shop=QUIET),
+            sale(QUIET, "S1", NOON + HOUR, line(code(1), split=True, quantity="24"), person="A"),
+            stocked(1, number="R2", time=NOON + 2 * DAY),
+            sale(SHOP, "S2", NOON + 3 * DAY, line(code(1)), person="B"),
+        ],
+        {3: {"SPLIT_AFTER_WHOLE": "WARN"}},
+    ),
+    "an expiry mistyped on the receipt": (
+        [
+            receipt(SHOP, "R1", NOON, line(code(1), expiry="2025-06-30")),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1), expiry="2027-06-30")),
+        ],
+        {1: {"EXPIRED_SALE": "WARN", "SWAP_ATTR": "INFO"}},
     ),
 }
 
@@ -446,6 +768,19 @@ def test_a_recalled_lot_blocks_a_sale(story: Story) -> None:
 
     assert "RECALLED" in names(verdict)
     assert verdict.outcome == finding_pb2.OUTCOME_REFUSED
+
+
+def test_a_box_whose_code_was_replaced_twice_is_one_box(story: Story) -> None:
+    """Sold under the first code, asked for elsewhere under the third: the same box, BLOCK."""
+    first, second, third = code(1), code(2), code(3)
+    story.tell(stocked(1), sale(SHOP, "S1", NOON + HOUR, line(first), person="A"))
+    for old, new in ((first, second), (second, third)):
+        story.ledger.import_code_replacements([catalogue_pb2.CodeReplacement(old_code=old, new_code=new)])
+
+    (verdict,) = story.tell(sale(OTHER, "S1", NOON + 3 * DAY, line(third), asked=True, person="B"))
+
+    assert verdict.outcome == finding_pb2.OUTCOME_REFUSED
+    assert "DUP_SALE_CROSS_ORG" in names(verdict)
 
 
 def test_verify_writes_nothing_and_says_what_a_sale_would(story: Story) -> None:

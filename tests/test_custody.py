@@ -8,7 +8,7 @@ from rules.scenes import tell_chain
 from strategies import CHAIN_INSTITUTIONS, chains
 
 from tracecode.custody import find_receipt, find_return, find_rivals
-from tracecode.evidence import ChainEvidence
+from tracecode.evidence import Chain, ChainEvidence
 from tracecode.life_cycle import Event, InstitutionFacts, fold
 from tracecode.rule_base import Thresholds
 
@@ -21,8 +21,9 @@ def facts(code: str) -> InstitutionFacts:
 def tell_steps(events: list[Event]) -> list[ChainEvidence]:
     """The evidence of each step of a chain."""
     steps = fold(events, facts)
+    chain = Chain(steps)
     return [
-        ChainEvidence(step, steps, "code", None, facts(step.event.institution), facts, (), Thresholds())
+        ChainEvidence(step, chain, "code", None, facts(step.event.institution), facts, (), Thresholds())
         for step in steps
     ]
 

@@ -6,15 +6,17 @@ hypothesis for what must hold of all chain rules together.
 
 import importlib
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from strategies import CHAIN_INSTITUTIONS, chains
 
 from tracecode import rules
 from tracecode.document import Operation
-from tracecode.evidence import ChainEvidence
+from tracecode.evidence import FACTS_MAX, Chain, ChainEvidence
 from tracecode.finding import REGISTRY, Finding, FindingType, Severity
 from tracecode.life_cycle import Event, InstitutionFacts, fold
 from tracecode.rule_base import EXEMPTION_KINDS, Thresholds
@@ -39,10 +41,11 @@ def facts(code: str) -> InstitutionFacts:
 def judge(events: list[Event]) -> dict[tuple[object, ...], list[Finding]]:
     """What all chain rules say of each event."""
     steps = fold(events, facts)
+    chain = Chain(steps)
     found = {}
     for step in steps:
         here = facts(step.event.institution)
-        evidence = ChainEvidence(step, steps, "code", PRODUCT, here, facts, (HOLD,), Thresholds())
+        evidence = ChainEvidence(step, chain, "code", PRODUCT, here, facts, (HOLD,), Thresholds())
         found[step.event.order] = [finding for rule in CHAIN_RULES for finding in rule(evidence)]
     return found
 
@@ -75,6 +78,68 @@ def test_every_rule_of_a_document_a_line_or_a_chain_has_its_table() -> None:
     assert (
         sorted(MODULES - stock - {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")}) == []
     )
+
+
+def crowd(count: int, *told: dict[str, object]) -> list[Event]:
+    """One code named by so many events, ten minutes apart, that do and say in turn what is told."""
+    codes = sorted(CHAIN_INSTITUTIONS)
+    return [
+        Event(
+            **{
+                "operation": Operation.SALE,
+                "institution": codes[number % len(codes)],
+                **told[number % len(told)],
+                **{"time": 600 * number, "business_time": 600 * number, "receive_time": 600 * number},
+                **{"document_kind": 1, "document_number": f"d{number}", "sequence": number, "line_number": 1},
+            }  # type: ignore[arg-type]
+        )
+        for number in range(count)
+    ]
+
+
+CROWDS: dict[str, tuple[dict[str, object], ...]] = {
+    "sales": ({},),
+    "sales and refused attempts": ({}, {"refused": True}),
+    "whole and split sales": ({}, {"operation": Operation.SPLIT_SALE, "units": 1}),
+    "receipts and sales": ({"operation": Operation.RECEIVE}, {}),
+    "sales and returns": ({}, {"operation": Operation.SALE_RETURN}),
+    "sales and transfers": ({}, {"operation": Operation.TRANSFER_OUT}, {"operation": Operation.TRANSFER_IN}),
+}
+
+
+@pytest.mark.parametrize("told", CROWDS.values(), ids=CROWDS)
+def test_a_code_that_a_crowd_uses_is_judged_in_time(told: tuple[dict[str, object], ...]) -> None:
+    """Pins that one constant code in a till's demonstration does not hold up everybody else.
+
+    Judging all of a chain looks at so many places of the chain for each event, however long it is.
+    """
+    events = crowd(400, *told)
+    start = time.process_time()
+
+    findings = judge(events)
+
+    assert time.process_time() - start < 2
+    assert all(
+        len(finding.evidence) <= 2 * (FACTS_MAX + 1) for found in findings.values() for finding in found
+    )
+
+
+def test_the_last_of_a_crowd_is_odd_and_so_is_the_one_whose_box_it_is_not() -> None:
+    """Pins that comparing few of many sales leaves the verdicts: only who had the box is not accused."""
+    codes = sorted(CHAIN_INSTITUTIONS)
+    box = replace(crowd(1, {})[0], operation=Operation.RECEIVE, institution=codes[0], document_number="r")
+    others = [replace(event, institution=codes[1 + event.sequence % 2]) for event in crowd(200, {})]
+    mine = replace(others[100], time=others[100].time + 1, institution=codes[0], document_number="mine")
+
+    found = judge([box, *others, mine])
+
+    said = {
+        order: {finding.severity for finding in findings if finding.type is FindingType.DUP_SALE_CROSS_ORG}
+        for order, findings in found.items()
+    }
+    assert said.pop(mine.order) == {Severity.WARN}
+    assert said.pop(box.order) == set()
+    assert set(map(frozenset, said.values())) == {frozenset({Severity.BLOCK})}
 
 
 @given(chains())

@@ -7,12 +7,18 @@ accused because somebody else typed its code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tracecode.document import Operation
-from tracecode.evidence import ChainEvidence
-from tracecode.life_cycle import INBOUND, Event, Step, fold
+from tracecode.evidence import SALES_COMPARED, Chain, ChainEvidence
+from tracecode.finding import Evidence
+from tracecode.life_cycle import INBOUND, Custody, Event, Step, fold
+
+_FOLD_AGAIN_MAX = 20
+"""Counted events of a chain that is folded anew for one attempt; no box has more (ours)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,17 @@ class Rival:
     """Both institutions belong to one chain or one legal person."""
 
 
+@lru_cache(maxsize=1)
 def find_rivals(evidence: ChainEvidence) -> tuple[Rival, ...]:
     """The whole sales elsewhere that stand beside the judged whole sale; none for any other event.
 
     None where the other sale was returned or deleted before the later of the two, or where the institution
-    of the earlier sale sent the box on between them. A refused attempt and a deleted sale are judged as if
-    they counted, so that what was said of them keeps standing; since others do not see them, they have no
+    of the earlier sale sent the box on (see was_sent_on). A refused attempt and a deleted sale are judged as
+    if they counted, so that what was said of them keeps standing; since others do not see them, they have no
     odd rivals among later sales.
+
+    Of many earlier sales those of ChainEvidence.standing are looked at, of later ones the nearest
+    SALES_COMPARED of each custody.
     """
     if not evidence.is_sale or evidence.event.operation is not Operation.SALE:
         return ()
@@ -43,59 +53,116 @@ def find_rivals(evidence: ChainEvidence) -> tuple[Rival, ...]:
 
 def _earlier_rivals(evidence: ChainEvidence) -> Iterator[Rival]:
     step = evidence.step
-    for sale in step.before.sales:
-        if _elsewhere(sale.event, step.event) and not was_sent_on(evidence, sale.event, step.event):
+    for sale in evidence.standing(Operation.SALE, here=False):
+        if not was_sent_on(evidence, sale.event, step.event):
             yield Rival(sale.event, True, sale.custody < step.custody, _same_group(evidence, sale.event))
 
 
 def _later_rivals(evidence: ChainEvidence) -> Iterator[Rival]:
-    later = [step for step in evidence.later if _elsewhere(step.event, evidence.event)]
-    if not later:
+    """Those after the judged sale.
+
+    An attempt in a chain longer than any box's is compared with the sales as they stand without it.
+    """
+    whole_sales: Mapping[Custody, Sequence[Step]] = evidence.chain.whole_sales
+    if not any(next(_later_elsewhere(sales, evidence.event), None) for sales in whole_sales.values()):
         return
     judged = evidence.step
-    if not judged.event.counted:
-        judged, later = _as_counted(evidence)
-    for step in later:
-        beside = _stands(judged.event, step.before.sales) and _stands(step.event, step.after.sales)
-        if not beside or was_sent_on(evidence, judged.event, step.event):
+    folded_again = judged.event.counted or evidence.chain.counted < _FOLD_AGAIN_MAX
+    if not judged.event.counted and folded_again:
+        judged, whole_sales = _as_counted(evidence)
+    at = len(judged.before.sales)
+    found = []
+    for custody, sales in whole_sales.items():
+        odd = custody <= judged.custody
+        if odd and not evidence.event.counted:
             continue
-        odd = step.custody <= judged.custody
-        if evidence.event.counted or not odd:
-            yield Rival(step.event, False, odd, _same_group(evidence, step.event))
+        compared = 0
+        for step in _later_elsewhere(sales, judged.event):
+            if folded_again and not _stands(judged.event, step.before.sales, at):
+                # What was taken back does not come into force again.
+                break
+            if not was_sent_on(evidence, judged.event, step.event):
+                found.append(Rival(step.event, False, odd, _same_group(evidence, step.event)))
+            compared += 1
+            if compared == SALES_COMPARED:
+                break
+    yield from sorted(found, key=lambda rival: rival.event.order)
 
 
-def _as_counted(evidence: ChainEvidence) -> tuple[Step, list[Step]]:
-    """The judged step, and the later sales elsewhere, in the chain in which the judged event counts."""
+def _later_elsewhere(sales: Sequence[Step], judged: Event) -> Iterator[Step]:
+    """The steps after the judged sale that are at another institution."""
+    start = bisect_right(sales, judged.order, key=lambda sale: sale.event.order)
+    return (sales[at] for at in range(start, len(sales)) if _elsewhere(sales[at].event, judged))
+
+
+def _as_counted(evidence: ChainEvidence) -> tuple[Step, Mapping[Custody, Sequence[Step]]]:
+    """The judged step, and the whole sales by custody, in the chain in which the judged event counts."""
     counted = replace(evidence.event, refused=False, deleted_by=0)
-    events = (counted if step.event is evidence.event else step.event for step in evidence.steps)
-    steps = fold(events, evidence.registry)
-    judged = next(step for step in steps if step.event is counted)
-    later = [step for step in steps if step.event.order > counted.order and step.event.counted]
-    return judged, [step for step in later if _elsewhere(step.event, counted)]
+    events = (
+        counted if step.event is evidence.event else step.event
+        for step in evidence.steps
+        if step.event is evidence.event or step.event.counted
+    )
+    chain = Chain(fold(events, evidence.registry))
+    judged = next(step for step in chain.steps if step.event is counted)
+    return judged, chain.whole_sales
 
 
 def _elsewhere(sale: Event, judged: Event) -> bool:
-    return sale.operation is Operation.SALE and sale.institution != judged.institution
+    return sale.institution != judged.institution
 
 
-def _stands(event: Event, sales: tuple[Step, ...]) -> bool:
-    return any(sale.event.order == event.order for sale in sales)
+def _stands(event: Event, sales: tuple[Step, ...], guess: int) -> bool:
+    """Whether a sale is among those in force, which are in the order of the chain; most are at `guess`."""
+    if 0 <= guess < len(sales) and sales[guess].event is event:
+        return True
+    at = bisect_left(sales, event.order, key=lambda sale: sale.event.order)
+    return at < len(sales) and sales[at].event.order == event.order
 
 
 def was_sent_on(evidence: ChainEvidence, earlier: Event, later: Event) -> bool:
-    """The seller of the earlier sale sent the box on before the later one: it says itself it still had it."""
-    return any(
-        step.event.counted
-        and step.event.operation is Operation.TRANSFER_OUT
-        and step.event.institution == earlier.institution
-        and step.event.counterparty in ("", later.institution)
-        and earlier.order < step.event.order < later.order
-        for step in evidence.steps
+    """The seller of the earlier sale sent the box on to the later one: it says itself it still had it.
+
+    By a transfer to there or to where nobody said; or back to its supplier, if the box then came in there.
+    Both may be dated up to `receipt_late_hours` (48) after the later sale: a patient's return that was never
+    uploaded must not stop the next shop.
+    """
+    moves = evidence.chain.moves
+    sent = moves.get((Operation.TRANSFER_OUT, earlier.institution), ())
+    back = moves.get((Operation.SUPPLIER_RETURN, earlier.institution), ())
+    if not sent and not back:
+        return False
+    until = later.time + evidence.thresholds.receipt_late_hours * 3600
+    start, end = earlier.order, (until + 1,)
+    for event in _between(sent, start, end):
+        if event.counterparty in ("", later.institution):
+            return True
+    first = next(iter(_between(back, start, end)), None)
+    return first is not None and any(
+        _between(moves.get((operation, later.institution), ()), first.order, end) for operation in INBOUND
     )
 
 
+def _between(
+    events: Sequence[Event], start: tuple[int | str, ...], end: tuple[int | str, ...]
+) -> Sequence[Event]:
+    """The events of a list in effective order that lie between two places of the chain."""
+    first = bisect_right(events, start, key=lambda event: event.order)
+    return events[first : bisect_left(events, end, key=lambda event: event.order)]
+
+
+def show_rivals(evidence: ChainEvidence, rivals: Sequence[Rival]) -> list[Evidence]:
+    """Evidence that points at rivals, as earlier and as later sales."""
+    return [
+        fact
+        for name, earlier in (("earlier_sale", True), ("later_sale", False))
+        for fact in evidence.show(name, [rival.event for rival in rivals if rival.earlier is earlier])
+    ]
+
+
 def _same_group(evidence: ChainEvidence, event: Event) -> bool:
-    return evidence.institution.same_group(evidence.registry(event.institution))
+    here = evidence.institution
+    return bool(here.group) and here.same_group(evidence.registry(event.institution))
 
 
 def find_receipt(evidence: ChainEvidence, until: int | None = None) -> Event | None:
@@ -103,28 +170,14 @@ def find_receipt(evidence: ChainEvidence, until: int | None = None) -> Event | N
 
     `until` in seconds since 1970 UTC is the latest that is looked at, None = any time.
     """
-    here = evidence.event.institution
-    return next(
-        (
-            step.event
-            for step in evidence.steps
-            if step.event.counted
-            and step.event.operation in INBOUND
-            and step.event.institution == here
-            and (until is None or step.event.time <= until)
-        ),
-        None,
-    )
+    moves, here = evidence.chain.moves, evidence.event.institution
+    first = [moves[operation, here][0] for operation in INBOUND if (operation, here) in moves]
+    received = [event for event in first if until is None or event.time <= until]
+    return min(received, key=lambda event: event.order, default=None)
 
 
 def find_return(evidence: ChainEvidence, sale: Event, until: int) -> Event | None:
     """The counted return, after the judged event and up to `until`, that takes back it or `sale`."""
-    wanted = (sale.order, evidence.event.order)
-    return next(
-        (
-            step.event
-            for step in evidence.later
-            if step.event.time <= until and step.returned is not None and step.returned.event.order in wanted
-        ),
-        None,
-    )
+    order = evidence.event.order
+    back = [evidence.chain.find_return(taken, order, until) for taken in (sale.order, order)]
+    return min((event for event in back if event), key=lambda event: event.order, default=None)

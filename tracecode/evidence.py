@@ -6,15 +6,28 @@ a code's chain. Rules are pure functions of these; they never ask for more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
 
 from tracecode.code import Reading
-from tracecode.document import Document, Line, china_day
+from tracecode.document import Document, Line, Operation, china_day
 from tracecode.finding import Evidence, Finding, FindingType, Severity
-from tracecode.life_cycle import SALES, Event, InstitutionFacts, Registry, Step
+from tracecode.life_cycle import INBOUND, SALES, Custody, Event, InstitutionFacts, Registry, Step
 from tracecode.rule_base import Thresholds
 from tracecode.v1 import catalogue_pb2
+
+FACTS_MAX = 10
+"""Events shown of one kind in one finding: what a hundred institutions typed is told in part (ours)."""
+
+SALES_COMPARED = 10
+"""Of many standing sales, so many of the first and of the last are compared with the judged one (ours)."""
+
+Order = tuple[int, int, str, int, str, int]
+"""A place in a chain, as Event.order says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +103,83 @@ class LineEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """A code's chain, looked through once for all of its steps.
+
+    A code that hundreds of sales name is no box's code, and judging it must not cost more with each of
+    them: what a rule looks for is indexed here, so that it need not walk the chain.
+    """
+
+    steps: tuple[Step, ...]
+    """In effective order, uncounted events included."""
+    counted: int = field(init=False, default=0)
+    """How many of the events count."""
+    orders: list[Order] = field(init=False, repr=False, default_factory=list)
+    """Of the steps, in the same order."""
+    moves: dict[tuple[Operation, str], list[Event]] = field(init=False, repr=False, default_factory=dict)
+    """The counted events of an operation at an institution, in effective order."""
+    returns: dict[Order, list[Step]] = field(init=False, repr=False, default_factory=dict)
+    """Place of a sale -> the counted returns that took it back, wholly or in part."""
+    took_back: set[Order] = field(init=False, repr=False, default_factory=set)
+    """Places of the counted returns that took a sale back."""
+    whole_sales: dict[Custody, list[Step]] = field(init=False, repr=False, default_factory=dict)
+    """The counted whole sales that came into force, by custody, in effective order."""
+
+    def __post_init__(self) -> None:
+        """Index the steps."""
+        counted = 0
+        for step in self.steps:
+            event = step.event
+            order = event.order
+            self.orders.append(order)
+            if not event.counted:
+                continue
+            counted += 1
+            self.moves.setdefault((event.operation, event.institution), []).append(event)
+            if step.returned is not None:
+                self.returns.setdefault(step.returned.event.order, []).append(step)
+                self.took_back.add(order)
+            sales = step.after.sales
+            if event.operation is Operation.SALE and sales and sales[-1].event is event:
+                self.whole_sales.setdefault(step.custody, []).append(step)
+        object.__setattr__(self, "counted", counted)
+
+    def find_moves(
+        self, operations: Iterable[Operation], institution: str, after: Order | None = None
+    ) -> list[Event]:
+        """The counted events of these operations there, behind a place of the chain if one is given."""
+        found: list[Event] = []
+        for operation in operations:
+            events = self.moves.get((operation, institution))
+            if events:
+                found += events if after is None else events[bisect_right(events, after, key=_order) :]
+        return found
+
+    def find_last_move(self, operation: Operation, institution: str, before: Order) -> Event | None:
+        """The last counted event of the operation there before a place of the chain."""
+        events = self.moves.get((operation, institution))
+        at = bisect_left(events, before, key=_order) if events else 0
+        return events[at - 1] if events and at else None
+
+    def find_return(self, sale: Order, after: Order, until: int) -> Event | None:
+        """The first return of a sale behind a place of the chain, up to `until` in seconds."""
+        for step in self.returns.get(sale, ()):
+            if step.event.order > after:
+                return step.event if step.event.time <= until else None
+        return None
+
+
+def _order(event: Event) -> Order:
+    return event.order
+
+
+# Without slots and compared by identity, because what several rules ask of one step is kept.
+@dataclass(frozen=True, eq=False)
 class ChainEvidence:
     """One step of a code's chain, with the whole chain around it."""
 
     step: Step
-    steps: tuple[Step, ...]
-    """The whole chain in effective order, uncounted events included."""
+    chain: Chain
     code: str
     """Canonical text."""
     product: catalogue_pb2.Product | None
@@ -112,6 +196,11 @@ class ChainEvidence:
         return self.step.event
 
     @property
+    def steps(self) -> tuple[Step, ...]:
+        """The whole chain in effective order, uncounted events included."""
+        return self.chain.steps
+
+    @property
     def is_sale(self) -> bool:
         """The event is a sale, whole or split, that counts as one of its own.
 
@@ -126,15 +215,56 @@ class ChainEvidence:
         """Day of the event in China, days since 1970-01-01."""
         return china_day(self.event.time)
 
-    @property
-    def later(self) -> tuple[Step, ...]:
-        """The counted steps after this one in effective order."""
-        order = self.event.order
-        return tuple(step for step in self.steps if step.event.counted and step.event.order > order)
+    def standing(self, operation: Operation, *, here: bool) -> list[Step]:
+        """The sales of an operation that stand before this step, at its institution or elsewhere.
+
+        In effective order; of many the first and the last SALES_COMPARED, and the first of the best
+        custody between them.
+        """
+        return self._standing.get((operation, here), [])
+
+    @cached_property
+    def _standing(self) -> dict[tuple[Operation, bool], list[Step]]:
+        place = self.event.institution
+        found: dict[tuple[Operation, bool], list[Step]] = defaultdict(list)
+        for sale in self.step.before.sales:
+            event = sale.event
+            found[event.operation, event.institution == place].append(sale)
+        return {key: _deciding(sales) for key, sales in found.items()}
+
+    def find_moves(
+        self, operations: Iterable[Operation], institution: str, *, later: bool = False
+    ) -> list[Event]:
+        """The counted events of these operations at an institution; only those after this step if `later`."""
+        return self.chain.find_moves(operations, institution, self.event.order if later else None)
+
+    def find_inbound(self, *, later: bool = False) -> list[Event]:
+        """The counted events by which the box came in here, also inside a package."""
+        return self.find_moves(INBOUND, self.event.institution, later=later)
 
     def found(self, type: FindingType, severity: Severity, *facts: Evidence) -> Finding:
         """A finding about the code, on the line that carries it."""
         return Finding(type, severity, self.event.line_number, self.code, evidence=facts)
+
+    def show(
+        self, name: str, events: Sequence[Event], value: Callable[[Event], str] | None = None
+    ) -> list[Evidence]:
+        """Evidence that points at events of the chain: the first FACTS_MAX, then how many more at least."""
+        facts = [
+            show_event(name, event, self.registry, value(event) if value else "")
+            for event in events[:FACTS_MAX]
+        ]
+        if len(events) > FACTS_MAX:
+            facts.append(Evidence("more", str(len(events) - FACTS_MAX)))
+        return facts
+
+
+def _deciding(sales: list[Step]) -> list[Step]:
+    if len(sales) <= 2 * SALES_COMPARED + 1:
+        return sales
+    between = sales[SALES_COMPARED:-SALES_COMPARED]
+    best = max(between, key=attrgetter("custody"))
+    return [*sales[:SALES_COMPARED], best, *sales[-SALES_COMPARED:]]
 
 
 def show_event(name: str, event: Event, registry: Registry, value: str = "") -> Evidence:

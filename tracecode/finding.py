@@ -506,8 +506,8 @@ _KINDS = (
         mode=Mode.ADVISE,
         scope="chain",
         meaning_en=(
-            "A split sale while a whole sale of the code stands at the same institution, or a whole sale "
-            "after a split one. Not between two reports of one sale."
+            "A split sale while a whole sale of the code stands, or a whole sale after a split one at the "
+            "same institution; elsewhere: WARN. Not between two reports of one sale."
         ),
         remedy_zh="请核对拆零标志与所扫药盒。拆零使用请扫正在使用的那一盒。",
         remedy_en="Check the split mark and the box that was scanned: split sales take the open pack's code.",
@@ -628,8 +628,8 @@ _KINDS = (
         mode=Mode.ENFORCE,
         scope="chain",
         meaning_en=(
-            "A sale of a box that this institution sent back to the supplier, destroyed or moved out. Not "
-            "once that document is taken back."
+            "A sale of a box that this institution sent back to the supplier, destroyed or moved out; moved "
+            "out to nobody: WARN. Not once that document is taken back."
         ),
         remedy_zh="请核对手中药盒。若先前的退供、销毁或调拨录错，请先删除该单据；应销毁的药品请勿销售。",
         remedy_en=(
@@ -826,7 +826,8 @@ _KINDS = (
         scope="chain",
         meaning_en=(
             "A deletion takes back a document that carries an ALERT or BLOCK, or does so more than 7 days "
-            "after it. Not when the same code is sold again by a correction to the same person within 24 h."
+            "after it. Not when the same code is sold again by a correction to the same person within 24 h. "
+            "INFO when the box was only scanned twice here and the second sale is deleted within 24 h."
         ),
         remedy_zh="若为更正，请尽快上传更正后的单据并注明原单号；否则请保留原始凭证备查。",
         remedy_en=(

@@ -23,7 +23,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tracecode.code import read_scan
 from tracecode.document import EPOCH, Document, DocumentKind, Operation, read_document
-from tracecode.evidence import ChainEvidence, DeletedDocument, DocumentEvidence, LineEvidence
+from tracecode.evidence import Chain, ChainEvidence, DeletedDocument, DocumentEvidence, LineEvidence
 from tracecode.finding import Finding, Severity
 from tracecode.life_cycle import Event, InstitutionFacts, Step, fold
 from tracecode.rule_base import Thresholds
@@ -95,7 +95,9 @@ FLAGS: Mapping[str, Mapping[str, Any]] = {
     "asked": {"before_settlement": True},
     "refused": {"before_settlement": True, "refused": True},
     "deleted": {"deleted_by": 999},
+    "otherin": {"other_in": True},
     "inside": {"package": b"package"},
+    "named": {"inside": True},
 }
 
 
@@ -179,7 +181,7 @@ def tell_chain(
     steps = fold(events, registry)
     return ChainEvidence(
         step=next(step for step in steps if step.event is judged),
-        steps=steps,
+        chain=Chain(steps),
         code=CODE,
         product=product,
         institution=registry(judged.institution),

@@ -4,19 +4,25 @@ Method: a table of deleted documents; the deletion is made at 10d.
 """
 
 import pytest
-from scenes import ALERT, SILENT, WARN, fact, make_document, tell_document, to_seconds, weigh
+from scenes import ALERT, INFO, SILENT, WARN, fact, make_document, tell_document, to_seconds, weigh
 
 from tracecode.document import read_document
 from tracecode.evidence import DeletedDocument
 from tracecode.finding import Finding, FindingType, Severity
 from tracecode.rules.delete_after_flag import find
 
+TWICE = (FindingType.DUP_SALE_SAME_ORG,)
+
 
 def delete(
-    kind: str = "sale", at: str = "9d", worst: Severity | None = None, sold_again: bool = False
+    kind: str = "sale",
+    at: str = "9d",
+    worst: Severity | None = None,
+    sold_again: bool = False,
+    flags: tuple[FindingType, ...] = (FindingType.SWAP_PRODUCT,),
 ) -> DeletedDocument:
-    """A document taken back, with one finding of that severity."""
-    findings = () if worst is None else (Finding(FindingType.SWAP_PRODUCT, worst),)
+    """A document taken back, with findings of that severity."""
+    findings = () if worst is None else tuple(Finding(flag, worst) for flag in flags)
     document = read_document(make_document(kind, at=at))
     return DeletedDocument(7, document, to_seconds(at), findings, sold_again)
 
@@ -35,6 +41,12 @@ def delete(
         pytest.param(delete("receipt", at="2d"), WARN, id="an old receipt"),
         pytest.param(delete("receipt", at="4d"), SILENT, id="a recent receipt"),
         pytest.param(delete("receipt", worst=Severity.ALERT), ALERT, id="a doubted receipt"),
+        pytest.param(delete(worst=Severity.ALERT, flags=TWICE), INFO, id="a box scanned twice"),
+        pytest.param(delete(worst=Severity.BLOCK, flags=TWICE), INFO, id="twice, asked before settlement"),
+        pytest.param(delete(worst=Severity.ALERT, flags=TWICE, at="8d23h"), ALERT, id="twice, a day ago"),
+        pytest.param(
+            delete(worst=Severity.ALERT, flags=(*TWICE, FindingType.SWAP_PRODUCT)), ALERT, id="twice and more"
+        ),
     ],
 )
 def test_a_document_taken_back(deleted: DeletedDocument, said: str) -> None:

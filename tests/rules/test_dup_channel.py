@@ -13,7 +13,8 @@ from tracecode.rules.dup_channel import find
         "0h sale A visit=v channel=1\n> 24h1s sale A visit=v channel=2",
         SILENT,
     ),
-    ("one settlement, days apart", "0h sale A settle=s channel=1\n> 9d sale A settle=s channel=2", INFO),
+    ("one settlement, days apart", "0h sale A settle=s channel=1\n> 7d sale A settle=s channel=2", INFO),
+    ("one settlement, too far apart", "0h sale A settle=s channel=1\n> 9d sale A settle=s channel=2", SILENT),
     ("two settlements", "0h sale A settle=s channel=1\n> 1h sale A settle=t channel=2", SILENT),
     ("the same channel", "0h sale A settle=s channel=1\n> 1h sale A settle=s channel=1", SILENT),
     ("another institution", "0h sale A settle=s channel=1\n> 1h sale B settle=s channel=2", SILENT),
@@ -31,7 +32,7 @@ from tracecode.rules.dup_channel import find
     (
         "split, other units",
         "0h split A settle=s units=4 channel=1\n> 1h split A settle=s units=5 channel=2",
-        SILENT,
+        INFO,
     ),
     (
         "a refused first report is none",

@@ -3,7 +3,7 @@
 Method: a table of chains.
 """
 
-from scenes import ALERT, BLOCK, INFO, SILENT, cases, names, tell_chain, weigh
+from scenes import ALERT, BLOCK, INFO, SILENT, WARN, cases, names, tell_chain, weigh
 
 from tracecode.rule_base import Thresholds
 from tracecode.rules.dup_sale_same_org import find
@@ -36,6 +36,14 @@ from tracecode.rules.dup_sale_same_org import find
     ("three sales, one returned", "0h sale A\n1h sale A doc=x\n> 2h sale A\n3h return A of=x", ALERT),
     ("three sales, this one returned", "0h sale A\n1h sale A\n> 2h sale A doc=x\n3h return A of=x", INFO),
     ("inside a package", "0h sale A\n> 3d sale A inside", SILENT),
+    ("moved out to nobody in between", "0h receive A\n1h sale A\n2h out A\n> 5h sale A asked", WARN),
+    ("moved out to itself in between", "0h receive A\n1h sale A\n2h out A to=A\n> 5h sale A", WARN),
+    ("moved out to another in between", "0h receive A\n1h sale A\n2h out A to=B\n> 5h sale A", ALERT),
+    ("moved out elsewhere in between", "0h receive A\n1h sale A\n2h out B\n> 5h sale A", ALERT),
+    ("moved out before both", "0h out A\n1h sale A\n> 5h sale A", ALERT),
+    ("moved out after both", "0h sale A\n> 5h sale A\n6h out A", ALERT),
+    ("moved out once for two sales", "0h sale A\n1h sale A\n2h out A\n> 5h sale A", ALERT),
+    ("moved out each time", "0h sale A\n1h out A\n2h sale A\n3h out A\n> 5h sale A", WARN),
     ("after a second receipt", "0h receive A\n1h sale A\n2h receive A\n> 3h sale A", ALERT),
 )
 def test_sold_here_before(told: str, said: str) -> None:

@@ -24,6 +24,17 @@ from tracecode.rules.expired_sale import find
         "-90d receive A codeexpiry=2028-02-28 expiry=2026-02-28\n> 0h sale A",
         WARN,
     ),
+    (
+        "the line knows better than the receipt",
+        "-90d receive A expiry=2026-02-28\n> 0h sale A expiry=2028-02-28",
+        WARN,
+    ),
+    (
+        "the line knows better than receipt and code",
+        "-90d receive A expiry=2026-02-28 codeexpiry=2026-02-28\n> 0h sale A expiry=2028-02-28",
+        BLOCK,
+    ),
+    ("line and receipt agree", "-90d receive A expiry=2026-02-28\n> 0h sale A expiry=2026-02-28", BLOCK),
     ("split", "> 0h split A units=1 expiry=2026-03-14", BLOCK),
     ("a refused attempt", "> 0h sale A expiry=2026-03-14 refused", BLOCK),
     ("nothing said", "> 0h sale A", SILENT),

@@ -33,6 +33,23 @@ def cycle(times: int, days: int, institution: str = "A") -> str:
     ("a refused attempt", "0h sale A\n1h return A\n> 2h sale A refused", INFO),
     ("after a refused attempt", "0h sale A\n1h return A\n2h sale A refused\n> 3h sale A", INFO),
     ("another report of one sale", "0h sale A settle=s\n1h return A\n> 2h sale A settle=s", SILENT),
+    ("other in after a sale", "0h sale A\n1h receive A otherin\n> 2h sale A", INFO),
+    (
+        "other in, twice",
+        "0h sale A\n1h receive A otherin\n2h sale A\n3h receive A otherin\n> 4h sale A",
+        WARN,
+    ),
+    (
+        "other in and sale return by turns",
+        "0h sale A\n1h receive A otherin\n2h sale A\n3h return A\n4h sale A\n5h receive A otherin\n"
+        "> 6h sale A",
+        ALERT,
+    ),
+    ("one return told twice", "0h sale A\n1h receive A otherin\n2h return A\n> 1d sale A", INFO),
+    ("one return told twice, otherwise", "0h sale A\n1h return A\n2h receive A otherin\n> 1d sale A", INFO),
+    ("two returns two days apart", "0h sale A\n1h receive A otherin\n2d return A\n> 3d sale A", WARN),
+    ("other in of what was never sold here", "0h receive A otherin\n> 1h sale A", SILENT),
+    ("other in elsewhere", "0h sale A\n1h receive B otherin\n> 2h sale A", SILENT),
     ("inside a package", "0h sale A\n1h return A\n> 2h sale A inside", SILENT),
 )
 def test_sold_again(told: str, said: str) -> None:

@@ -26,7 +26,20 @@ from tracecode.rules.split_after_whole import find
     ("split by the holder", "0h receive B\n1h sale A\n> 1d split B units=1", WARN),
     ("split by a sister shop", "0h sale A\n> 1d split D units=1", WARN),
     ("sent on in between", "0h receive A\n1h sale A\n2h out A to=B\n> 1d split B units=1", SILENT),
-    ("whole elsewhere after split", "0h split A units=1\n> 1d sale B", SILENT),
+    ("whole elsewhere after split", "0h split A units=1\n> 1d sale B", WARN),
+    ("whole here and elsewhere after split", "0h split A units=1\n1h split B units=1\n> 1d sale B", ALERT),
+    ("whole after split units put back", "0h split A units=1\n1h splitreturn A units=1\n> 1d sale B", SILENT),
+    (
+        "whole elsewhere, opened pack sent on",
+        "0h receive A\n1h split A units=1\n2h out A to=B\n> 1d sale B",
+        SILENT,
+    ),
+    ("whole elsewhere, rebilled", "0h split A units=1\n> 1h sale B\n2h splitreturn A units=1", INFO),
+    (
+        "split elsewhere, sent back to the supplier and in again",
+        "0h receive A\n1h sale A\n2h supplier A\n3h receive B\n> 1d split B units=1",
+        SILENT,
+    ),
     ("inside a package", "0h sale A\n> 1d split A units=1 inside", SILENT),
 )
 def test_whole_and_in_parts(told: str, said: str) -> None:

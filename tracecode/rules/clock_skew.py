@@ -14,6 +14,8 @@ Source: ours.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from tracecode.custody import find_receipt
 from tracecode.document import Operation, day_date
 from tracecode.evidence import ChainEvidence, DocumentEvidence, show_event
@@ -57,4 +59,7 @@ def find_chain(evidence: ChainEvidence) -> tuple[Finding, ...]:
 
 def _was_away(evidence: ChainEvidence, receipt: Event) -> bool:
     """The box left or came back between the sale and the receipt, so the receipt is of another time."""
-    return any(step.event.operation in _AWAY and step.event.order < receipt.order for step in evidence.later)
+    start, end = (bisect_right(evidence.chain.orders, event.order) for event in (evidence.event, receipt))
+    return any(
+        step.event.counted and step.event.operation in _AWAY for step in evidence.steps[start : end - 1]
+    )

@@ -1,7 +1,9 @@
 """DELETE_AFTER_FLAG: a document was taken back after it was doubted, or long after it happened.
 
 Fires, once for each document that a deletion takes back, when
-- the document carries a finding at ALERT or BLOCK, judged as if it had not been deleted: ALERT; or
+- the document carries a finding at ALERT or BLOCK, judged as if it had not been deleted: ALERT; INFO where
+  that is DUP_SALE_SAME_ORG alone and the deletion comes at most `correction_hours` (24) after the sale: a
+  box scanned twice is put right so, and the finding's remedy says it; or
 - the deletion comes more than `delete_late_days` (7) after it: ALERT for a sale or a sale return, WARN
   for any other document, since stock papers are put in order at the end of a month.
 
@@ -32,10 +34,14 @@ def find(evidence: DocumentEvidence) -> tuple[Finding, ...]:
 def _weigh(evidence: DocumentEvidence, deleted: DeletedDocument) -> Severity | None:
     if deleted.sold_again:
         return None
-    if any(finding.severity >= Severity.ALERT for finding in deleted.findings):
-        return Severity.ALERT
     # A deletion with a clock ahead of the receiver's came when it was received.
     time = min(evidence.document.business_time, evidence.receive_time)
+    flags = {finding.type for finding in deleted.findings if finding.severity >= Severity.ALERT}
+    if flags == {FindingType.DUP_SALE_SAME_ORG}:
+        soon = time - deleted.time <= evidence.thresholds.correction_hours * 3600
+        return Severity.INFO if soon else Severity.ALERT
+    if flags:
+        return Severity.ALERT
     if time - deleted.time <= evidence.thresholds.delete_late_days * 86_400:
         return None
     sold = deleted.document.kind in (DocumentKind.SALE, DocumentKind.SALE_RETURN)

@@ -10,8 +10,8 @@ Source: ours; pooling areas 统筹区 are the insurance's.
 
 from __future__ import annotations
 
-from tracecode.custody import find_rivals
-from tracecode.evidence import ChainEvidence, show_event
+from tracecode.custody import find_rivals, show_rivals
+from tracecode.evidence import ChainEvidence
 from tracecode.finding import Finding, FindingType, Severity
 from tracecode.life_cycle import InstitutionFacts
 
@@ -27,10 +27,7 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     if not far:
         return ()
     severity = Severity.WARN if all(rival.same_group for rival in far) else Severity.ALERT
-    facts = [
-        show_event("earlier_sale" if rival.earlier else "later_sale", rival.event, evidence.registry)
-        for rival in far
-    ]
+    facts = show_rivals(evidence, far)
     return (evidence.found(FindingType.DUP_CROSS_REGION, severity, *facts),)
 
 

@@ -14,8 +14,8 @@ Source: 医保发〔2025〕7号: one box is paid once. Custody is ours.
 
 from __future__ import annotations
 
-from tracecode.custody import find_rivals
-from tracecode.evidence import ChainEvidence, show_event
+from tracecode.custody import find_rivals, show_rivals
+from tracecode.evidence import ChainEvidence
 from tracecode.finding import Finding, FindingType, Severity
 
 
@@ -27,11 +27,8 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     stronger = [rival for rival in rivals if not rival.odd]
     if stronger:
         severity = Severity.WARN if all(rival.same_group for rival in stronger) else Severity.BLOCK
-        facts = [
-            show_event("earlier_sale" if rival.earlier else "later_sale", rival.event, evidence.registry)
-            for rival in stronger
-        ]
+        facts = show_rivals(evidence, stronger)
     else:
         severity = Severity.WARN if any(rival.earlier for rival in rivals) else Severity.INFO
-        facts = [show_event("odd_sale", rival.event, evidence.registry) for rival in rivals]
+        facts = evidence.show("odd_sale", [rival.event for rival in rivals])
     return (evidence.found(FindingType.DUP_SALE_CROSS_ORG, severity, *facts),)

@@ -6,7 +6,8 @@ an earlier sale is more than `same_org_block_minutes` (10) older: within that ti
 pressed twice.
 
 INFO when it was cancelled and billed again: one of the two is returned at most `rebill_hours` (24) after
-this sale. A split sale is SPLIT_AFTER_WHOLE instead.
+this sale. WARN when a transfer out (102) that names no other institution lies between: one clinic system
+books returns by it. A split sale is SPLIT_AFTER_WHOLE instead.
 
 Source: 医保发〔2025〕7号: what is scanned again is not paid again. The times are ours.
 """
@@ -15,8 +16,9 @@ from __future__ import annotations
 
 from tracecode.custody import find_return
 from tracecode.document import Operation
-from tracecode.evidence import ChainEvidence, show_event
+from tracecode.evidence import ChainEvidence
 from tracecode.finding import Finding, FindingType, Severity
+from tracecode.life_cycle import Event
 
 
 def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
@@ -24,21 +26,30 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     event, thresholds = evidence.event, evidence.thresholds
     if event.operation is not Operation.SALE or not evidence.is_sale:
         return ()
-    earlier = [
-        sale.event
-        for sale in evidence.step.before.sales
-        if sale.event.operation is Operation.SALE and sale.event.institution == event.institution
-    ]
+    earlier = [sale.event for sale in evidence.standing(Operation.SALE, here=True)]
     if not earlier:
         return ()
-    facts = [show_event("earlier_sale", sale, evidence.registry) for sale in earlier]
+    facts = evidence.show("earlier_sale", earlier)
     until = event.time + thresholds.rebill_hours * 3600
     back = [find_return(evidence, sale, until) for sale in earlier]
     # Either this sale was taken back, or every earlier one.
     if all(back):
-        facts += [show_event("returned", event, evidence.registry) for event in back if event]
+        facts += evidence.show("returned", [event for event in back if event])
         return (evidence.found(FindingType.DUP_SALE_SAME_ORG, Severity.INFO, *facts),)
+    if _taken_back_by_transfer(evidence, earlier):
+        return (evidence.found(FindingType.DUP_SALE_SAME_ORG, Severity.WARN, *facts),)
     age_seconds = event.time - min(sale.time for sale in earlier)
     refusing = event.before_settlement and age_seconds > thresholds.same_org_block_minutes * 60
     severity = Severity.BLOCK if refusing else Severity.ALERT
     return (evidence.found(FindingType.DUP_SALE_SAME_ORG, severity, *facts),)
+
+
+def _taken_back_by_transfer(evidence: ChainEvidence, earlier: list[Event]) -> bool:
+    """A transfer out to nobody lies between, one for each earlier sale and the last after all of them."""
+    here = evidence.event.institution
+    between = [
+        move.order
+        for move in evidence.chain.find_moves((Operation.TRANSFER_OUT,), here, earlier[0].order)
+        if move.order < evidence.event.order and move.counterparty in ("", here)
+    ]
+    return len(between) >= len(earlier) and between[-1] > earlier[-1].order

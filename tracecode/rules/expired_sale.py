@@ -2,7 +2,8 @@
 
 Fires at BLOCK on a sale whose business day in China is after the expiry that the GS1 code, the line or
 the receipt here says; day 00 means the last of the month. The expiry day itself is still good. WARN when
-only line or receipt say so and the GS1 code, which the maker printed, says otherwise: then it is a slip.
+only line or receipt say so and the GS1 code, which the maker printed, says otherwise, or only the receipt and
+the line says otherwise: then it is a slip.
 
 Source: an expired drug must not be sold (药品管理法, article 98); the order of trust is ours.
 """
@@ -37,6 +38,9 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     ]
     if not facts:
         return ()
-    still_good = printed is not None and evidence.business_day <= printed
+    printed_good = printed is not None and evidence.business_day <= printed
+    # What the clerk reads off the box contradicts the receipt, and nothing printed decides.
+    line_good = printed is None and event.expiry_day is not None and evidence.business_day <= event.expiry_day
+    still_good = printed_good or line_good
     severity = Severity.WARN if still_good else Severity.BLOCK
     return (evidence.found(FindingType.EXPIRED_SALE, severity, *facts),)

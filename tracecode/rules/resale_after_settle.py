@@ -11,7 +11,7 @@ Source: ours, after the cases that NHSA published of boxes bought back and sold 
 from __future__ import annotations
 
 from tracecode.custody import find_receipt, find_rivals
-from tracecode.evidence import ChainEvidence, show_event
+from tracecode.evidence import ChainEvidence
 from tracecode.finding import Finding, FindingType, Severity
 
 
@@ -30,5 +30,5 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     if not settled or find_receipt(evidence, event.time + thresholds.receipt_late_hours * 3600):
         return ()
     severity = Severity.WARN if all(rival.same_group for rival in settled) else Severity.ALERT
-    facts = [show_event("earlier_sale", rival.event, evidence.registry) for rival in settled]
+    facts = evidence.show("earlier_sale", [rival.event for rival in settled])
     return (evidence.found(FindingType.RESALE_AFTER_SETTLE, severity, *facts),)

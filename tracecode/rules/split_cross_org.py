@@ -12,7 +12,7 @@ Source: ours.
 from __future__ import annotations
 
 from tracecode.document import Operation
-from tracecode.evidence import ChainEvidence, show_event
+from tracecode.evidence import ChainEvidence
 from tracecode.finding import Finding, FindingType, Severity
 from tracecode.life_cycle import Event, Step
 
@@ -24,15 +24,13 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
         return ()
     others = [
         sale
-        for sale in evidence.step.before.sales
-        if sale.event.operation is Operation.SPLIT_SALE
-        and sale.event.institution != event.institution
-        and not _transferred(evidence, sale.event)
+        for sale in evidence.standing(Operation.SPLIT_SALE, here=False)
+        if not _transferred(evidence, sale.event)
     ]
     if not others:
         return ()
     mild = all(_mild(evidence, sale) for sale in others)
-    facts = [show_event("earlier_sale", sale.event, evidence.registry) for sale in others]
+    facts = evidence.show("earlier_sale", [sale.event for sale in others])
     return (evidence.found(FindingType.SPLIT_CROSS_ORG, Severity.WARN if mild else Severity.ALERT, *facts),)
 
 
@@ -43,14 +41,9 @@ def _mild(evidence: ChainEvidence, sale: Step) -> bool:
 
 def _transferred(evidence: ChainEvidence, sale: Event) -> bool:
     """The opened pack was passed on between the two sales, as either side says."""
-    here = evidence.event.institution
+    chain, until = evidence.chain, evidence.event.order
     moves = (
-        step.event
-        for step in evidence.steps
-        if step.event.counted and sale.order < step.event.order < evidence.event.order
+        chain.find_last_move(Operation.TRANSFER_OUT, sale.institution, until),
+        chain.find_last_move(Operation.TRANSFER_IN, evidence.event.institution, until),
     )
-    return any(
-        (move.operation is Operation.TRANSFER_OUT and move.institution == sale.institution)
-        or (move.operation is Operation.TRANSFER_IN and move.institution == here)
-        for move in moves
-    )
+    return any(move is not None and move.order > sale.order for move in moves)

@@ -14,7 +14,7 @@ Source: ours.
 from __future__ import annotations
 
 from tracecode.document import Operation
-from tracecode.evidence import ChainEvidence, show_event
+from tracecode.evidence import ChainEvidence
 from tracecode.finding import Evidence, Finding, FindingType, Severity
 from tracecode.product import can_split
 
@@ -41,5 +41,5 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
             return ()
         severity, holds = Severity.WARN, "unknown"
     facts = [Evidence("units_split", str(units)), Evidence("units_of_pack", holds)]
-    facts += [show_event("earlier_sale", sale, evidence.registry, value=str(sale.units)) for sale in earlier]
+    facts += evidence.show("earlier_sale", earlier, lambda sale: str(sale.units))
     return (evidence.found(FindingType.SPLIT_OVER, severity, *facts),)

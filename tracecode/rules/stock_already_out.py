@@ -3,7 +3,8 @@
 Fires at BLOCK on a sale of a box that this institution sent back to the supplier, destroyed, or sent on to
 another one. ALERT on a sale of a box that another institution destroyed, unless it came in here.
 
-WARN when it left as other out (107), and only if that was more than `join_hours` (24) before: some systems
+WARN when the transfer named no other institution: one clinic system books returns by 102. Also WARN when it
+left as other out (107), and only if that was more than `join_hours` (24) before: some systems
 report dispensing as other out beside the sale.
 
 Not when the document by which it left was deleted, or when the box comes in here again at most
@@ -17,7 +18,7 @@ from __future__ import annotations
 from tracecode.document import Operation
 from tracecode.evidence import ChainEvidence, show_event
 from tracecode.finding import Finding, FindingType, Severity
-from tracecode.life_cycle import INBOUND, Custody, State
+from tracecode.life_cycle import Custody, State
 
 _GONE = (State.RETURNED_TO_SUPPLIER, State.DESTROYED, State.IN_TRANSIT)
 
@@ -43,13 +44,11 @@ def _weigh(evidence: ChainEvidence) -> Severity | None:
     if before.state is State.IN_TRANSIT and before.counterparty == here:
         return None
     latest = event.time + thresholds.receipt_late_hours * 3600
-    came_back = any(
-        step.event.operation in INBOUND and step.event.institution == here and step.event.time <= latest
-        for step in evidence.later
-    )
+    came_back = any(other.time <= latest for other in evidence.find_inbound(later=True))
     if came_back:
         return None
     if before.departed[-1].operation is Operation.ISSUE:
         old = event.time - before.since > thresholds.join_hours * 3600
         return Severity.WARN if old else None
-    return Severity.BLOCK
+    unsaid = before.departed[-1].operation is Operation.TRANSFER_OUT and not before.counterparty
+    return Severity.WARN if unsaid else Severity.BLOCK

@@ -2,7 +2,8 @@
 
 Fires on a sale when the chain shows no receipt, transfer in or opening stock of the box here at any time
 (its package counts too), and nobody else has it: ALERT where the institution uploads the codes it
-receives, INFO where it does not, because there the absence proves nothing.
+receives, INFO where it does not, because there the absence proves nothing; WARN where a shop of the same
+group received it, at most `receipt_late_hours` (48) after the sale: they moved it without a transfer.
 
 A box that somebody else has, or that is on its way, is STOCK_NOT_HERE; one that left here before is
 STOCK_ALREADY_OUT; a sale before `legacy_stock_until` is EXEMPT_LEGACY_STOCK.
@@ -16,7 +17,7 @@ from tracecode.custody import find_receipt
 from tracecode.document import day_date
 from tracecode.evidence import ChainEvidence, show_institution
 from tracecode.finding import Finding, FindingType, Severity
-from tracecode.life_cycle import State
+from tracecode.life_cycle import INBOUND, State
 
 
 def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
@@ -27,7 +28,20 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     uploads = institution.uploads_receipt_codes
     fact = show_institution("receipt_codes", institution, "uploaded" if uploads else "not_uploaded")
     severity = Severity.ALERT if uploads else Severity.INFO
+    if uploads and _came_to_group(evidence):
+        severity = Severity.WARN
     return (evidence.found(FindingType.STOCK_NEVER_RECEIVED, severity, fact),)
+
+
+def _came_to_group(evidence: ChainEvidence) -> bool:
+    """A shop of the same group received the box, at most `receipt_late_hours` after this sale."""
+    until = evidence.event.time + evidence.thresholds.receipt_late_hours * 3600
+    return any(
+        operation in INBOUND
+        and events[0].time <= until
+        and evidence.institution.same_group(evidence.registry(institution))
+        for (operation, institution), events in evidence.chain.moves.items()
+    )
 
 
 def lacks_receipt(evidence: ChainEvidence) -> bool:

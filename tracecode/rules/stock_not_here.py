@@ -58,11 +58,10 @@ def _sent_here(evidence: ChainEvidence, late_seconds_max: int) -> bool:
     """The holder sent the box to here shortly after the event."""
     event = evidence.event
     return any(
-        step.event.operation is Operation.TRANSFER_OUT
-        and step.event.institution == evidence.step.before.institution
-        and step.event.counterparty in ("", event.institution)
-        and step.event.time - event.time <= late_seconds_max
-        for step in evidence.later
+        move.counterparty in ("", event.institution) and move.time - event.time <= late_seconds_max
+        for move in evidence.find_moves(
+            (Operation.TRANSFER_OUT,), evidence.step.before.institution, later=True
+        )
     )
 
 
