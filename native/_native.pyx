@@ -1,13 +1,18 @@
 # distutils: language = c++
 """tracecode._native: the one extension. Each part is a file of its own, included here.
 
-Reading order: read_scan.pxi (a scan becomes a canonical key), then the engine's parts.
+Reading order: read_scan.pxi (a scan becomes a canonical key); FORMAT.md (what is on disk); store.pxi
+(journal, index and overlay) on layouts.pxi, lmdb_library.pxi and directory.pxi; clearing.pxi (plain
+documents without Python) on wire.pxi.
 Touch Python objects before and after a nogil block, never inside.
 """
 
 # read_scan
 include "read_scan.pxi"
 # engine
+include "layouts.pxi"
+include "lmdb_library.pxi"
+include "directory.pxi"
 include "store.pxi"
 include "wire.pxi"
 include "clearing.pxi"

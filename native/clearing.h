@@ -46,13 +46,15 @@ struct InstitutionHead {
     uint32_t number;
     uint8_t flags;
     uint8_t rest[3];
+    int32_t service_start_day;
+    int32_t service_end_day;
 };
 #pragma pack(pop)
 
 static_assert(sizeof(CodeRecord) == 44);
 static_assert(sizeof(DocumentRecord) == 32);
 static_assert(sizeof(ProductHead) == 12);
-static_assert(sizeof(InstitutionHead) == 8);
+static_assert(sizeof(InstitutionHead) == 16);
 
 struct Guards {  // of the rule base in force
     int64_t late_seconds = 0;

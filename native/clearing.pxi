@@ -60,7 +60,6 @@ cdef enum:
     PRODUCT_SMALLEST_UNIT = 1
     PRODUCT_HELD = 2
     INSTITUTION_REGISTERED = 1
-    INSTITUTION_SERVICE_PERIODS = 4
     CODE_FLAG_HELD = 4
 
 cdef inline bint is_printable_ascii(string_view text) noexcept nogil:
@@ -251,14 +250,16 @@ cdef bint check_document(Store store, Candidate *candidate, Plain *plain) noexce
     if value.size() < sizeof(head):
         return False
     memcpy(&head, value.data(), sizeof(head))
-    if head.flags & (INSTITUTION_REGISTERED | INSTITUTION_SERVICE_PERIODS) != INSTITUTION_REGISTERED:
+    if not head.flags & INSTITUTION_REGISTERED:
+        return False
+    if not head.service_start_day <= plain.day <= head.service_end_day:
         return False
     plain.institution = head.number
     if look_up(store, document_key(plain), &value) != MISSING:
         return False
     if candidate.request_id.size() == 0:
         return True
-    return look_up(store, table_key(&plain.key, c'r', candidate.request_id), &value) == MISSING
+    return look_up(store, request_key(plain, candidate), &value) == MISSING
 
 
 cdef bint check_line(Store store, Plain *plain, string_view message) noexcept nogil:
@@ -518,7 +519,7 @@ cdef void write_document(Store store, Candidate *candidate, Plain *plain) noexce
     record.sequence = sequence
     keep(store, document_key(plain), string_view(<const char *> &record, sizeof(record)))
     if candidate.request_id.size() != 0:
-        keep(store, table_key(&plain.key, c'r', candidate.request_id),
+        keep(store, request_key(plain, candidate),
              string_view(<const char *> &stored, sizeof(stored)))
     for i in range(plain.batch_serials.size()):
         batch_group(&plain.key, c'b', plain, plain.batch_serials[i])
@@ -545,6 +546,10 @@ cdef inline void keep(Store store, string_view key, string_view value) noexcept 
 
 cdef inline string_view document_key(Plain *plain) noexcept nogil:
     return numbered_key(&plain.key, c'd', plain.institution, plain.kind, plain.number)
+
+
+cdef inline string_view request_key(Plain *plain, const Candidate *candidate) noexcept nogil:
+    return numbered_key(&plain.key, c'r', plain.institution, 0, candidate.request_id)
 
 
 cdef inline string_view package_group(string *key, char table, string_view code) noexcept nogil:

@@ -178,7 +178,8 @@ public:
         // Only bytes of this interval may be overwritten: older ones are what a rollback restores.
         if (record->value_data == nullptr || record->value_size != value.size())
             record->value_data = static_cast<char *>(allocate(std::max<size_t>(value.size(), 1)));
-        memcpy(const_cast<char *>(record->value_data), value.data(), value.size());
+        if (!value.empty())
+            memcpy(const_cast<char *>(record->value_data), value.data(), value.size());
         record->value_size = static_cast<uint32_t>(value.size());
         record->state = PRESENT;
     }

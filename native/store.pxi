@@ -15,135 +15,20 @@
 #
 # An allocation that fails in the C++ parts ends the process: what was answered is in the journal.
 
-import errno
-import fcntl
 import os
 import threading
-from importlib.machinery import EXTENSION_SUFFIXES
-from importlib.util import find_spec
+import time
 from pathlib import Path
 
 from tracecode.errors import DataLoss, EngineStopped, Overloaded
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
-from libcpp.map cimport map as ordered_map
-from libcpp.mutex cimport mutex as Mutex
-from libcpp.string cimport string
-from libcpp.utility cimport pair
-from libcpp.vector cimport vector
 from cython.operator cimport dereference as inner
 from cython.operator cimport preincrement
-cimport lmdb
-
-
-cdef extern from "crc32c.h" nogil:
-    uint32_t crc32c_extend "tracecode::crc32c"(uint32_t seed, const void *data, size_t size) noexcept
-    uint32_t crc32c_by_table "tracecode::crc32c_by_table"(
-        uint32_t seed, const void *data, size_t size
-    ) noexcept
-
-cdef extern from "<string_view>" namespace "std" nogil:
-    cdef cppclass string_view:
-        string_view() noexcept
-        string_view(const char *data, size_t size) noexcept
-        const char *data() noexcept
-        size_t size() noexcept
-
-cdef extern from "overlay.h" namespace "tracecode" nogil:
-    uint64_t hash_key(string_view key) noexcept
-    cdef cppclass Record "tracecode::Overlay::Record":
-        uint8_t state
-        string_view key() noexcept
-        string_view value() noexcept
-    cdef cppclass Overlay:
-        Overlay(size_t capacity) noexcept
-        const Record *find(string_view key, uint64_t hash) noexcept
-        void put(string_view key, uint64_t hash, string_view value) noexcept
-        void erase(string_view key, uint64_t hash) noexcept
-        void commit() noexcept
-        void rollback() noexcept
-        bint changed() noexcept
-        vector[const Record *] matching(string_view prefix) noexcept
-        vector[const Record *] sorted() noexcept
-        size_t records() noexcept
-        size_t records_of(char table) noexcept
-        size_t bytes() noexcept
-    cdef uint8_t ERASED "tracecode::Overlay::ERASED"
-
-cdef extern from "clearing.h" namespace "tracecode" nogil:
-    ctypedef struct CodeRecord:
-        uint8_t state
-        uint8_t flags
-        uint16_t event_count
-        uint32_t institution
-        uint32_t units_left
-        uint16_t active_sales
-        uint16_t return_cycles
-        uint64_t head
-        int64_t last_time
-        uint64_t lot_hash
-        int32_t expiry_day
-    ctypedef struct DocumentRecord:
-        uint64_t sequence
-        uint64_t deleted_by
-        uint64_t revision_sequence
-        uint32_t revisions
-        uint32_t flags
-    ctypedef struct ProductHead:
-        uint8_t package_level
-        uint8_t flags
-        uint16_t drug_code_count
-    ctypedef struct InstitutionHead:
-        uint32_t number
-        uint8_t flags
-    cdef cppclass Guards:
-        Guards() noexcept
-        int64_t late_seconds
-        int64_t future_skew_seconds
-    cdef cppclass Candidate:
-        string_view document
-        string_view request_id
-        int64_t receive_time_ns
-    cdef cppclass PlainLine:
-        string_view drug_code
-        string_view lot
-        int32_t expiry_day
-    cdef cppclass PlainCode:
-        size_t key_at
-        size_t key_size
-        uint64_t hash
-        uint64_t previous
-        CodeRecord record
-    cdef cppclass Plain:
-        Plain() noexcept
-        uint8_t kind
-        uint8_t deleted_type
-        uint32_t institution
-        uint32_t line_number
-        int64_t time
-        int32_t day
-        string_view number
-        vector[string_view] lines
-        vector[string_view] scans
-        vector[string_view] batch_serials
-        vector[PlainCode] codes
-        vector[uint64_t] hashes
-        string keys
-        string product_identifier
-        string_view product
-        string key
-        string entry
-        string body
-        void reset() noexcept
-
-
-FORMAT = 1
-"""Number of the on-disk format this code reads and writes; docs: native/FORMAT.md."""
+from libcpp.map cimport map as ordered_map
+from libcpp.mutex cimport mutex as Mutex
+from libcpp.utility cimport pair
 
 cdef enum:
-    STORE_FORMAT = 1
     KEY_BYTES_MAX = 511           # LMDB's limit as every build of 0.9 has it
     ENTRY_BYTES_MAX = 64 << 20    # far above any document; a larger one is a mistake of the caller
     OVERLAY_BYTES_MIN = 4 << 20
@@ -158,89 +43,6 @@ cdef set _open_directories = set()    # real paths: one environment must never b
 cdef size_t _page_bytes = os.sysconf("SC_PAGE_SIZE")
 cdef bytes _applied_sequence_key = b"mapplied_sequence"
 cdef bytes _format_key = b"mformat"
-
-
-def _resolve_lmdb():
-    """The prefix under which LMDB's functions were found; fills the table of lmdb.pxd."""
-    remedy = "install the wheel again: pip install --force-reinstall 'lmdb>=3.0,<3.1'"
-    # find_spec imports the package `lmdb`, which loads the library that is resolved from here.
-    spec = find_spec("lmdb.cpython")
-    if spec is None or not str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES)):
-        raise ImportError(f"tracecode needs py-lmdb with its compiled module lmdb.cpython; {remedy}")
-    cdef bytes path = os.fsencode(spec.origin)
-    cdef const char *prefix = NULL
-    cdef const char *missing = lmdb.resolve(path, &prefix)
-    if missing != NULL:
-        raise ImportError(f"{spec.origin} offers no LMDB function {missing.decode()!r}; {remedy}")
-    cdef int major = 0, minor = 0, patch = 0
-    lmdb.version(&major, &minor, &patch)
-    if (major, minor) != (0, 9):
-        raise ImportError(f"{spec.origin} is LMDB {major}.{minor}.{patch}, not 0.9; {remedy}")
-    return prefix.decode()
-
-
-_LMDB_PREFIX = _resolve_lmdb()
-
-
-def lmdb_symbols():
-    """The exported name of every LMDB function in use -> its address, never 0."""
-    cdef const lmdb.Symbol *symbol = lmdb.symbols
-    result = {}
-    while symbol.name != NULL:
-        result[_LMDB_PREFIX + symbol.name.decode()] = <size_t> symbol.pointer[0]
-        symbol += 1
-    return result
-
-
-def lmdb_error(int code, str doing):
-    """The exception for a return code of LMDB, its own or an errno. `doing` is what failed, such as
-    "writing the journal in /var/lib/tracecode"; the sentence ends with what to do about it."""
-    text = f"{doing}: {lmdb.strerror(code).decode(errors='replace')}"
-    if code == lmdb.MAP_FULL:
-        return EngineStopped(f"{text}. Restart with a larger map_size_bytes; nothing acknowledged is lost")
-    if code == errno.ENOSPC or code == errno.EDQUOT:
-        return EngineStopped(f"{text}. Free disk space, then restart; nothing acknowledged is lost")
-    if code == lmdb.READERS_FULL:
-        return Overloaded(f"{text}. Fewer processes may read this directory at a time")
-    if code == lmdb.TXN_FULL:
-        return EngineStopped(
-            f"{text}. Restart with a smaller overlay_bytes_max; nothing acknowledged is lost"
-        )
-    if code in (lmdb.CORRUPTED, lmdb.PAGE_NOT_FOUND, lmdb.INVALID, lmdb.INCOMPATIBLE):
-        return DataLoss(f"{text}. An index can be deleted, it is rebuilt from the journal at the next start;"
-                        " a journal must be restored from a replica or a backup")
-    if code == lmdb.VERSION_MISMATCH:
-        return DataLoss(f"{text}. These files were written by another LMDB format; use the release that wrote"
-                        " them")
-    return EngineStopped(f"{text}. Restart the service; if it happens again, look at the disk")
-
-
-def crc32c(bytes data not None, uint32_t seed=0):
-    """CRC-32C of `data`; `seed` is the CRC of what came before."""
-    return crc32c_extend(seed, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-
-
-def _crc32c_by_table(bytes data not None, uint32_t seed=0):
-    """The same without the processor's instruction."""
-    return crc32c_by_table(seed, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-
-
-cdef inline string_view view_of(bytes data) noexcept:
-    return string_view(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-
-
-cdef inline string_view view_of_string(const string &text) noexcept nogil:
-    return string_view(text.data(), text.size())
-
-
-cdef inline bytes bytes_of(string_view view):
-    return PyBytes_FromStringAndSize(view.data(), <Py_ssize_t> view.size())
-
-
-cdef inline int compare(string_view a, string_view b) noexcept nogil:
-    """Less, equal or greater than 0, in the order of LMDB's keys."""
-    cdef int order = memcmp(a.data(), b.data(), min(a.size(), b.size()))
-    return order if order != 0 else (a.size() > b.size()) - (a.size() < b.size())
 
 
 cdef inline string_view unseal(string_view key, const lmdb.Val *stored, int *found) noexcept nogil:
@@ -279,97 +81,6 @@ cdef int prepare(
     return 0
 
 
-cdef lmdb.Env *_open_environment(str path, size_t map_size_bytes, unsigned int flags) except NULL:
-    cdef lmdb.Env *env = NULL
-    cdef bytes name = os.fsencode(path)
-    cdef int code = lmdb.env_create(&env)
-    if code == 0:
-        # Only a reader that finds no map size of its own in the file would keep LMDB's 1 MiB.
-        code = lmdb.env_set_mapsize(env, map_size_bytes)
-    if code == 0:
-        code = lmdb.env_open(env, name, flags | lmdb.NO_TLS | lmdb.NO_READ_AHEAD, 0o600)
-    if code != 0:
-        if env != NULL:
-            lmdb.env_close(env)
-        raise lmdb_error(code, f"opening {path}")
-    return env
-
-
-cdef unsigned int _open_database(lmdb.Env *env, str path, unsigned int flags, bint read_only) except? 0:
-    """The handle of an environment's one database, made if need be."""
-    cdef lmdb.Txn *txn = NULL
-    cdef unsigned int dbi = 0
-    cdef int code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY if read_only else 0, &txn)
-    if code == 0:
-        code = lmdb.dbi_open(txn, NULL, flags if read_only else flags | lmdb.CREATE, &dbi)
-        if code == 0:
-            code = lmdb.txn_commit(txn)
-        else:
-            lmdb.txn_abort(txn)
-    if code != 0:
-        raise lmdb_error(code, f"opening {path}")
-    return dbi
-
-
-def _sync_directory(path):
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _check_format(path, read_only):
-    """Whether the directory holds a store of this format; False if it is to become one."""
-    try:
-        words = (path / "format").read_bytes().split()
-    except FileNotFoundError:
-        if read_only:
-            raise EngineStopped(f"{path} holds no ledger; one that is only read must exist") from None
-        # What a creation that was cut short leaves behind is taken for a new directory.
-        if set(os.listdir(path)) - {"lock", "format.new", "journal", "index"}:
-            raise EngineStopped(f"{path} is not empty and holds no ledger; name an empty directory") from None
-        return False
-    if len(words) != 3 or words[:2] != [b"tracecode", b"format"] or not words[2].isdigit():
-        raise DataLoss(f"{path}/format does not read 'tracecode format {FORMAT}'; restore it from a backup")
-    if int(words[2]) != FORMAT:
-        raise EngineStopped(
-            f"{path} holds format {int(words[2])} and this release reads format {FORMAT}; use the release"
-            " that wrote it"
-        )
-    if not (path / "journal" / "data.mdb").exists():
-        raise DataLoss(f"{path} has lost its journal; restore journal/data.mdb from a replica or a backup")
-    return True
-
-
-def _write_format(path):
-    """The last step of a creation: from now on the directory holds a ledger."""
-    with open(path / "format.new", "wb") as file:
-        file.write(b"tracecode format %d\n" % FORMAT)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(path / "format.new", path / "format")
-    for directory in (path / "journal", path / "index", path, path.parent):
-        _sync_directory(directory)
-
-
-def _lock_directory(path):
-    """A descriptor that holds the directory for this process until it is closed."""
-    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise EngineStopped(
-            f"{path} is in use by another process ({owner}); stop that one, or name another directory"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, b"%d\n" % os.getpid())
-    return descriptor
-
-
 cdef class Store:
     """A directory with a journal and an index, and the records not written back yet; see store.pxi.
 
@@ -381,6 +92,7 @@ cdef class Store:
     cdef readonly str directory
     cdef object path
     cdef bint read_only, closed, writing
+    cdef int reading                    # calls that walk a snapshot of their own; closing waits for them
     cdef str stopped                    # why it takes no more writes; None while it does
     cdef int lock_descriptor
     cdef size_t overlay_bytes_max
@@ -496,7 +208,13 @@ cdef class Store:
     @property
     def sequence(self):
         """The last entry, pending ones included; 0 = none."""
-        return self.durable_sequence + self.pending.size()
+        cdef uint64_t sequence
+        if self.read_only:
+            return self.durable_sequence
+        self._lock()
+        sequence = self.durable + self.pending.size()
+        self.mutex.unlock()
+        return sequence
 
     @property
     def durable_sequence(self):
@@ -590,6 +308,7 @@ cdef class Store:
         result = []
         key.size, key.data = view.size(), <void *> view.data()
         at = changed.begin()
+        self.reading += 1
         try:
             code = lmdb.cursor_open(txn, self.index_dbi, &cursor)
             if code == 0:
@@ -628,6 +347,7 @@ cdef class Store:
             if cursor != NULL:
                 lmdb.cursor_close(cursor)
             lmdb.txn_abort(txn)
+            self.reading -= 1
         return result
 
     def entry(self, uint64_t sequence):
@@ -664,6 +384,7 @@ cdef class Store:
         if code != 0:
             raise lmdb_error(code, f"reading {self.directory}/journal")
         key.size, key.data = sizeof(sequence), &sequence
+        self.reading += 1
         try:
             code = lmdb.cursor_open(txn, self.journal_dbi, &cursor)
             if code == 0:
@@ -688,6 +409,7 @@ cdef class Store:
             if cursor != NULL:
                 lmdb.cursor_close(cursor)
             lmdb.txn_abort(txn)
+            self.reading -= 1
         return result
 
     # --- Writing: one thread only ---------------------------------------------------------------
@@ -740,8 +462,9 @@ cdef class Store:
                 code = self.write_journal()
             self.writing = False
             if code != 0:
-                error = lmdb_error(code, f"writing {self.directory}/journal")
-                self.stopped = str(error)
+                # Whoever reads on reads what is known to be durable.
+                self.rollback()
+                self.stopped = str(lmdb_error(code, f"writing {self.directory}/journal"))
                 raise EngineStopped(self.stopped)
         self._lock()
         self.durable += self.pending.size()
@@ -1221,9 +944,11 @@ cdef class Store:
             self.stopped = str(lmdb_error(code, f"writing {self.directory}/index"))
 
     def _release(self):
-        """Close the files; nobody reads or writes any more."""
-        self._lock()
+        """Close the files when nobody walks them any more."""
         self.closed = True
+        while self.reading:
+            time.sleep(0.001)
+        self._lock()
         if self.index_txn != NULL:
             lmdb.txn_abort(self.index_txn)
             self.index_txn = NULL

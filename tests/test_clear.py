@@ -7,6 +7,8 @@ must be equal. That no rule fires on it is for test_clearing.
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -183,7 +185,7 @@ def test_a_receipt_becomes_an_entry_and_its_codes_come_into_stock(bench: Bench) 
     (reading,) = read_scan(second.codes[0])
     assert {key: value for key, value in bench.dump().items() if key not in before} == {
         records.document_key(7, 3, "R1"): DocumentIndexRecord(1).to_bytes(),
-        records.request_key("q1"): records.U64.pack(1),
+        records.request_key(7, "q1"): records.U64.pack(1),
         records.batch_key(7, 3, "B1", 1): b"",
         records.batch_key(7, 3, "B2", 1): b"",
         key_of(1): box.to_bytes(),
@@ -414,6 +416,7 @@ NOT_PLAIN: dict[str, Change] = {
     "no institution": set_fields(institution_code=""),
     "a small letter": set_fields(institution_code="p13050000001"),
     "an institution code cut short": set_fields(institution_code=SHOP[:-1]),
+    "an institution code with a letter": set_fields(institution_code=SHOP[:-1] + "A"),
     "no number": set_fields(document_number=""),
     "a number in Chinese": set_fields(document_number="单1"),
     "a number too long": set_fields(document_number="9" * 65),
@@ -461,6 +464,9 @@ NOT_PLAIN: dict[str, Change] = {
     "expiry in month 13": set_line(expiry_date="2027-13-01"),
     "expiry in year 0": set_line(expiry_date="0000-01-01"),
     "expiry without dashes": set_line(expiry_date="20270630"),
+    "expiry with strokes": set_line(expiry_date="2027/06/30"),
+    "expiry cut short": set_line(expiry_date="2027-06-3"),
+    "expiry in signs": set_line(expiry_date="2027-1/-01"),
     "expiry with a blank": set_line(expiry_date="2027-06- 1"),
     "made tomorrow": set_line(manufacture_date="2026-03-16"),
     "packages": lambda d: d.lines[0].packages.add(code=code(7)),
@@ -549,6 +555,33 @@ def test_a_sale_is_not_plain(bench: Bench, change: Change) -> None:
     change(document)
 
     assert not bench.clear_document(document)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "plain"),
+    [
+        ("1", True),
+        ("0.5", True),
+        ("0.0001", True),
+        ("999999999999.9999", True),
+        ("", False),
+        ("0", False),
+        ("0.0000", False),
+        (".5", False),
+        ("5.", False),
+        ("1.x", False),
+        ("x", False),
+        ("1,5", False),
+        ("0.00001", False),
+        ("1000000000000", False),
+    ],
+)
+def test_a_receipt_without_codes_has_a_quantity(bench: Bench, quantity: str, plain: bool) -> None:
+    """Pins that such a line needs a number only, as tracecode/document.py takes it."""
+    document = receipt(SHOP, "R1", NOON, line(drug=""))
+    document.lines[0].quantity = quantity
+
+    assert bench.clear_document(document) is plain
 
 
 @pytest.mark.parametrize(
@@ -663,17 +696,25 @@ def test_a_product_is_a_sales_unit_on_no_list(bench: Bench, value: bytes, plain:
     assert bench.clear_document(receipt(SHOP, "R1", NOON, line(code(1)))) is plain
 
 
+def serving(*periods: str) -> bytes:
+    """The record of an institution whose service periods are these."""
+    institution = catalogue_pb2.Institution(institution_code=SHOP)
+    for period in periods:
+        start, _, end = period.partition("..")
+        institution.service_periods.append(catalogue_pb2.ServicePeriod(start_date=start, end_date=end))
+    return records.institution_to_bytes(7, institution)
+
+
 @pytest.mark.parametrize(
     ("value", "plain"),
     [
         (records.institution_to_bytes(7, catalogue_pb2.Institution(institution_code=SHOP)), True),
         (records.institution_to_bytes(7, None), False),
-        (
-            records.institution_to_bytes(
-                7, catalogue_pb2.Institution(service_periods=[catalogue_pb2.ServicePeriod()])
-            ),
-            False,
-        ),
+        (serving("2026-03-15..2026-03-15"), True),
+        (serving("2024-01-01.."), True),
+        (serving("2024-01-01..2026-03-14"), False),
+        (serving("2026-03-16.."), False),
+        (serving("2024-01-01..2026-03-31", "2026-06-01.."), False),
         (b"\x07", False),
     ],
 )
@@ -694,7 +735,7 @@ def test_an_institution_is_registered_and_always_in_service(bench: Bench, value:
         (records.batch_deletion_key(7, 4, "B12", 9), b"", True),
         (records.document_key(7, 1, "S1"), DocumentIndexRecord(deleted_by=9).to_bytes(), False),
         (records.document_key(7, 3, "S1"), DocumentIndexRecord(9).to_bytes(), True),
-        (records.request_key("q1"), records.U64.pack(9), False),
+        (records.request_key(7, "q1"), records.U64.pack(9), False),
         (records.child_key(key_of(1)[1:], key_of(2)[1:]), b"", False),
         (records.child_key(key_of(3)[1:], key_of(2)[1:]), b"", True),
         (records.parent_key(key_of(1)[1:], b"S12345"), b"", True),
@@ -739,6 +780,12 @@ def field(number: int, wire_type: int, payload: bytes) -> bytes:
 
 LINE = line(code(1)).SerializeToString()
 DOCUMENT = receipt(SHOP, "R1", NOON, line(code(1))).SerializeToString()
+BARE = (
+    field(1, 2, SHOP.encode())
+    + field(2, 2, b"R1")
+    + field(3, 2, b"\x08\xc0\xdd\xd8\xcd\x06")
+    + field(4, 2, LINE)
+)
 HEAD = receipt(SHOP, "R1", NOON).SerializeToString()
 
 
@@ -769,6 +816,11 @@ HEAD = receipt(SHOP, "R1", NOON).SerializeToString()
         (DOCUMENT + field(2, 2, b"R1"), False),
         (DOCUMENT + field(16, 2, b"\x08\x02"), False),
         (DOCUMENT + field(18, 2, b""), False),
+        (BARE + field(18, 2, b""), True),
+        (BARE + field(18, 2, b"\x0a\x01a"), True),
+        (BARE + field(18, 2, b"\x0a\x01\xff"), False),
+        (BARE + field(18, 2, b"\x32\x00"), False),
+        (BARE + field(17, 2, b""), False),
         (DOCUMENT + field(10, 2, b"\xff"), False),
         (DOCUMENT + field(10, 2, b"\xc0\x80"), False),
         (DOCUMENT + field(10, 2, b"\xe0\x80\xaf"), False),
@@ -860,3 +912,55 @@ def test_random_bytes_are_not_plain() -> None:
         assert bench.store.clear([content], [""], [NOON * NS], 0) == 0
     with pytest.raises(FieldInvalid):
         read_document(contents[0])
+
+
+def test_readers_beside_clearing_see_documents_whole(tmp_path: Path) -> None:
+    """Pins that a document's records appear together: who sees the box sold, sees the sale that sold it,
+    while documents are cleared without the GIL, committed and written back."""
+    bench = Bench(tmp_path / "ledger")
+    store, count = bench.store, 3_000
+    assert store.clear(
+        [receipt(SHOP, "R1", NOON, line(*(code(n) for n in range(count)))).SerializeToString()],
+        [""],
+        [NOON * NS],
+        0,
+    )
+    store.commit()
+    sales = [sale(SHOP, f"S{n}", NOON + HOUR, line(code(n))).SerializeToString() for n in range(count)]
+    failures: list[BaseException] = []
+    seen_sold = [0]
+    ended = threading.Event()
+
+    def read() -> None:
+        picks = random.Random(5)
+        try:
+            while not ended.is_set():
+                n = picks.randrange(count)
+                value = store.get(key_of(n))
+                assert value is not None
+                record = CodeRecord.from_bytes(value)
+                if record.state == 4:
+                    sold_by = store.get(records.document_key(7, 1, f"S{n}"))
+                    assert sold_by is not None
+                    assert DocumentIndexRecord.from_bytes(sold_by).sequence == record.head
+                    assert store.entry(record.head) is not None
+                    seen_sold[0] += 1
+        except BaseException as error:
+            failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for begin in range(0, count, 100):
+        batch = sales[begin : begin + 100]
+        assert store.clear(batch, [""] * 100, [(NOON + HOUR) * NS] * 100, 0) == 100
+        store.commit()
+        store.flush(wait=False)
+        time.sleep(0.005)
+    ended.set()
+    for reader in readers:
+        reader.join()
+    store.close()
+
+    assert failures == []
+    assert seen_sold[0] > 100

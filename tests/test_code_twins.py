@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from strategies import element_strings, scans, twenty_digit_codes, urls, worn_scans
 
-from tests.strategies import element_strings, scans, twenty_digit_codes, urls, worn_scans
 from tracecode import _native, code
 from tracecode.code import CodeClass, Hint, Repair
 
@@ -166,7 +166,7 @@ def test_the_strategies_reach_every_class_hint_and_repair() -> None:
     seen: Counter[object] = Counter()
 
     @settings(max_examples=1000, deadline=None, database=None, derandomize=True)
-    @given(scans())
+    @given(st.one_of(scans(), urls()))
     def read(raw: str) -> None:
         for reading in _native.read_scan(raw):
             seen.update([reading.code_class, reading.hint, *reading.repairs])

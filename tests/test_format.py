@@ -50,7 +50,7 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
     "D": (records.superseded_key(_DOCUMENT_KEY, 5), DocumentIndexRecord(5, 6, 0, 0, 0).to_bytes()),
     "b": (records.batch_key(7, 4, "B1", 5), b""),
     "x": (records.batch_deletion_key(7, 4, "B1", 6), b""),
-    "r": (records.request_key("q1"), records.U64.pack(5)),
+    "r": (records.request_key(7, "q1"), records.U64.pack(5)),
     "p": (records.product_key("8206233"), records.product_to_bytes(_PRODUCT, held=True)),
     "i": (records.institution_key("P13050000001"), records.institution_to_bytes(7, _SHOP)),
     "n": (records.institution_number_key(7), b"P13050000001"),
@@ -60,7 +60,7 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
         _LOT_HOLD.SerializeToString(deterministic=True),
     ),
     "H": (records.hold_key("H1"), _HOLD.SerializeToString(deterministic=True)),
-    "a": (records.replacement_key(_BOX.key), b"n" + _IMPORTED.key),
+    "a": (records.replacement_key(_BOX.key), records.codes_to_bytes([_BOX.key, _IMPORTED.key])),
     "k": (records.child_key(_CARTON.key, _BOX.key), b""),
     "q": (records.parent_key(_BOX.key, _CARTON.key), b""),
     "u": (

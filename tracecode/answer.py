@@ -9,11 +9,10 @@ from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tracecode.document import CHINA_SECONDS, china_day
+from tracecode.document import CHINA_SECONDS, NS, china_day
 from tracecode.finding import REGISTRY, Finding, FindingType, Mode, Severity, dress, to_message
 from tracecode.v1 import finding_pb2
 
-NS = 1_000_000_000
 DAY_SECONDS = 86_400
 
 
@@ -37,7 +36,7 @@ def answer_verdict(verdict: finding_pb2.Verdict, now_ns: int, *, asked: bool, as
         answer_findings([passed], now, final, asked=asked)
         verdict.findings.append(passed)
     verdict.severity = max(finding.severity for finding in verdict.findings)
-    verdict.as_of.time.CopyFrom(_timestamp(now_ns))
+    verdict.as_of.time.CopyFrom(to_timestamp(now_ns))
 
 
 def answer_findings(
@@ -67,5 +66,6 @@ def _plain(finding_type: FindingType) -> finding_pb2.Finding:
     return to_message(Finding(finding_type, Severity.INFO), REGISTRY[finding_type].mode)
 
 
-def _timestamp(ns: int) -> Timestamp:
+def to_timestamp(ns: int) -> Timestamp:
+    """Nanoseconds since 1970 UTC as protobuf has them."""
     return Timestamp(seconds=ns // NS, nanos=ns % NS)

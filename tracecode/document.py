@@ -28,6 +28,10 @@ BUSINESS_TIME_MAX = 4_102_444_800
 EPOCH = date(1970, 1, 1)
 CHINA_SECONDS = 8 * 3600
 """Business days are days in China, UTC+8."""
+NS = 1_000_000_000
+"""Nanoseconds of a second."""
+FUTURE_SKEW_SECONDS = 300
+"""A business time further in the receiver's future than this is impossible (ours)."""
 
 
 class DocumentKind(IntEnum):
@@ -162,6 +166,11 @@ class Document:
     def business_day(self) -> int:
         """The day it happened in China, days since 1970-01-01."""
         return china_day(self.business_time)
+
+
+def effective_time(business_time: int, receive_time: int) -> int:
+    """When a document happened: its business time, or the receive time where that is impossible. Seconds."""
+    return receive_time if business_time > receive_time + FUTURE_SKEW_SECONDS else business_time
 
 
 def china_day(seconds: int) -> int:

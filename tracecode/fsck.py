@@ -83,6 +83,7 @@ def _check(directory: Path, progress: Callable[[int, int], None] | None) -> Fsck
                     rebuilt.append(value)
                     index.apply(entry)
                 entries += 1
+            rebuilt.commit()
             if progress is not None:
                 progress(entries, last)
         wrong, compared = _compare(store, rebuilt.dump())

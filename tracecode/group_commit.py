@@ -88,6 +88,13 @@ class GroupCommit:
         try:
             answers = self._engine.record([submission for submission, _ in batch])
         except Exception as error:
+            if len(batch) > 1 and not isinstance(error, EngineStopped):
+                # Nothing was kept. One document must not take its neighbours with it, and what is too much
+                # at once may not be too much in parts: halve.
+                half = len(batch) // 2
+                self._record(batch[:half])
+                self._record(batch[half:])
+                return
             # Nobody may be left waiting; what the engine could not do, each of them learns.
             for _, future in batch:
                 with contextlib.suppress(InvalidStateError):

@@ -18,9 +18,9 @@ from typing import TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tracecode import catalogue
-from tracecode.answer import answer_findings, answer_verdict
+from tracecode.answer import answer_findings, answer_verdict, to_timestamp
 from tracecode.code import read_scan
-from tracecode.document import check_institution_code
+from tracecode.document import NS, DocumentKind, check_institution_code
 from tracecode.engine import open_engine
 from tracecode.engine.contract import Engine, ImportCounts, Submission
 from tracecode.engine.records import FORMAT
@@ -38,7 +38,6 @@ from tracecode.v1 import (
 )
 from tracecode.views.quantity import QuantityView
 
-NS = 1_000_000_000
 Row = TypeVar("Row")
 VERSION = metadata.version("tracecode")
 PAGE_SIZE_DEFAULT = 100
@@ -103,16 +102,13 @@ class Ledger:
         def answer(done: VerdictFuture) -> None:
             if future.cancelled():
                 return
-            error = done.exception()
-            if error is not None:
-                future.set_exception(error)
-                return
             try:
                 verdict = done.result()
                 answer_verdict(verdict, submission.receive_time_ns, asked=asked, asker=asker)
             except Exception as failed:
                 # Nobody may be left waiting for an answer that could not be made.
-                future.set_exception(failed)
+                with contextlib.suppress(InvalidStateError):
+                    future.set_exception(failed)
                 return
             with contextlib.suppress(InvalidStateError):
                 future.set_result(verdict)
@@ -154,10 +150,12 @@ class Ledger:
     def _submission(
         self, document: document_pb2.Document, request_id: str, receive_time_ns: int | None
     ) -> Submission:
-        if len(request_id.encode()) > REQUEST_ID_BYTES_MAX or not request_id.isprintable():
+        if not request_id.isprintable() or len(request_id.encode()) > REQUEST_ID_BYTES_MAX:
             raise FieldInvalid("request_id", f"at most {REQUEST_ID_BYTES_MAX} bytes of printable text")
         hidden = document_pb2.Document()
         hidden.CopyFrom(document)
+        # What this release does not know it can neither check nor hide; a retry may pass another gateway.
+        hidden.DiscardUnknownFields()
         self._persons.hide(hidden)
         return Submission(
             document=hidden.SerializeToString(deterministic=True),
@@ -170,6 +168,8 @@ class Ledger:
     ) -> ledger_service_pb2.GetDocumentResponse:
         """A document with its verdict as first given and as it stands. Raises NotFound, FieldInvalid."""
         check_institution_code("institution_code", request.institution_code)
+        if request.kind not in set(map(int, DocumentKind)):
+            raise FieldInvalid("kind", "say which kind of document: SALE, RECEIPT, ...")
         found = self.engine.document(request.institution_code, request.kind, request.document_number)
         if found is None:
             raise NotFound(f"{request.institution_code} has reported no such document")
@@ -178,7 +178,7 @@ class Ledger:
         answer_verdict(found.verdict, self._clock_ns(), asked=asked)
         return ledger_service_pb2.GetDocumentResponse(
             document=found.document,
-            receive_time=_timestamp(found.receive_time_ns),
+            receive_time=to_timestamp(found.receive_time_ns),
             verdict_first=found.verdict_first,
             verdict=found.verdict,
             deleted_by_sequence=found.deleted_by_sequence,
@@ -237,7 +237,7 @@ class Ledger:
         )
 
     def _as_of(self) -> finding_pb2.AsOf:
-        return finding_pb2.AsOf(sequence=self.engine.sequence, time=_timestamp(self._clock_ns()))
+        return finding_pb2.AsOf(sequence=self.engine.sequence, time=to_timestamp(self._clock_ns()))
 
     # Quantity stock.
 
@@ -251,14 +251,14 @@ class Ledger:
         start = _read_page_token(request.page_token, binding)
         now = self._clock_ns() // NS
         sequence = self._quantities.catch_up()
-        stocks = self._quantities.stocks(request.institution_code, request.drug_code)
-        page = stocks[start : start + page_size]
+        drugs = self._quantities.drugs(request.institution_code, request.drug_code)
+        page = self._quantities.stocks(request.institution_code, drugs[start : start + page_size])
         for stock in page:
             answer_findings(stock.findings, now, 0, asked=False)
         following = start + len(page)
         return ledger_service_pb2.ListStockResponse(
             stocks=page,
-            next_page_token=_page_token(following, binding) if following < len(stocks) else "",
+            next_page_token=_page_token(following, binding) if following < len(drugs) else "",
             as_of=finding_pb2.AsOf(sequence=sequence, time=Timestamp(seconds=now)),
         )
 
@@ -316,7 +316,7 @@ class Ledger:
             sequence=self.engine.sequence,
             format=FORMAT,
             engine=self.engine.name,
-            time=_timestamp(self._clock_ns()),
+            time=to_timestamp(self._clock_ns()),
         )
 
 
@@ -345,10 +345,6 @@ def _result(counts: ImportCounts) -> catalogue_service_pb2.ImportResult:
         unchanged=counts.unchanged,
         sequence=counts.sequence,
     )
-
-
-def _timestamp(ns: int) -> Timestamp:
-    return Timestamp(seconds=ns // NS, nanos=ns % NS)
 
 
 def _page_size(asked: int) -> int:

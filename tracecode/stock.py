@@ -29,6 +29,9 @@ class Movement(IntEnum):
     COUNTED = 10
 
 
+SMALLEST = Decimal("0.0001")
+"""Quantities have 4 decimals (N16,4); what units of a pack leave behind these is not stock."""
+
 OUT = frozenset({Movement.SOLD, Movement.PURCHASE_RETURNED, Movement.TRANSFERRED_OUT, Movement.OTHER_OUT})
 
 
@@ -78,7 +81,14 @@ class StockEvidence:
 
     def total(self, *movements: Movement) -> Decimal:
         """Sum over movements, in packs."""
-        return sum((self.totals.get(movement, Decimal(0)) for movement in movements), Decimal(0))
+        return round_quantity(
+            sum((self.totals.get(movement, Decimal(0)) for movement in movements), Decimal(0))
+        )
+
+
+def round_quantity(quantity: Decimal) -> Decimal:
+    """To 4 decimals, where there are more: 24 twenty-fourths of a pack are a pack."""
+    return quantity if quantity % SMALLEST == 0 else quantity.quantize(SMALLEST)
 
 
 @dataclass(slots=True)
@@ -103,12 +113,13 @@ def sum_stock(
         running.totals[event.movement] = running.totals.get(event.movement, Decimal(0)) + event.quantity
         if event.movement is Movement.COUNTED:
             corrected = bool(corrections & {event.day, event.day + 1})
+            computed = round_quantity(running.balance)
             counts.append(
-                StockCountDifference(event.day, event.sequence, event.quantity, running.balance, corrected)
+                StockCountDifference(event.day, event.sequence, event.quantity, computed, corrected)
             )
             continue
         running.balance += -event.quantity if event.movement in OUT else event.quantity
         if days and days[-1].day == event.day:
             days.pop()
-        days.append(StockDay(event.day, running.balance))
+        days.append(StockDay(event.day, round_quantity(running.balance)))
     return StockEvidence(institution_code, drug_code, running.totals, tuple(days), tuple(counts), thresholds)

@@ -38,6 +38,8 @@ LEDGER_SERVICE = ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"]
 CATALOGUE_SERVICE = catalogue_service_pb2.DESCRIPTOR.services_by_name["CatalogueService"]
 # What a watcher of the health service may take to hear that we are going, before we go anyway.
 HEALTH_NOTICE_SECONDS = 1.0
+# What answers may take to leave after the last call has finished.
+ANSWERS_OUT_SECONDS = 2.0
 # A connection that has not finished its HTTP/2 greeting by then is closed.
 HANDSHAKE_SECONDS = 5.0
 METADATA_BYTES_MAX = 8 * 1024
@@ -107,7 +109,9 @@ class Edge:
         idle = asyncio.create_task(self._methods.wait_idle())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
-        # Watchers of the health service never finish; once our own calls have, they are cut.
+        # A call that has finished may still have its answer on the way. Watchers of the health service never
+        # finish; once the answers had their time, they are cut.
+        await asyncio.wait({stopping}, timeout=ANSWERS_OUT_SECONDS)
         await self._server.stop(None)
         await stopping
         self._metrics.stop()

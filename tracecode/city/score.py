@@ -93,6 +93,8 @@ class Score:
     """The first expected findings that do not stand, each with its document, line and code."""
     false_alarm_examples: tuple[str, ...]
     """The first false alarms, likewise."""
+    digest: str
+    """`verdict_digest` of the ledger: equal for every order of arrival and every engine."""
 
     def to_json(self) -> dict[str, Any]:
         """The score as JSON's types."""
@@ -239,7 +241,8 @@ def score(
         tally.add_document(_Standing((institution_code, kind, number), ()), left)
     for institution in read_institutions(directory / "institutions.csv"):
         tally.add_stock(ledger, institution.institution_code, stock_labels)
-    return tally.sum_up(counts["documents"], counts["lines"], seconds, rejected)
+    digest = verdict_digest(ledger, directory)
+    return tally.sum_up(counts["documents"], counts["lines"], seconds, rejected, digest)
 
 
 def _check_fresh(ledger: Ledger, start_ns: int) -> None:
@@ -435,7 +438,9 @@ class _Tally:
         self._alarms[name] += 1
         self._right[name] += right
 
-    def sum_up(self, documents: int, lines: int, seconds: float, rejected: Mapping[str, int]) -> Score:
+    def sum_up(
+        self, documents: int, lines: int, seconds: float, rejected: Mapping[str, int], digest: str
+    ) -> Score:
         false_alarms = sum(self._causes.values())
         return Score(
             recall=_share(sum(self._found.values()), sum(self._expected.values())),
@@ -461,6 +466,7 @@ class _Tally:
             },
             misses=tuple(heapq.nsmallest(EXAMPLES_MAX, self._misses)),
             false_alarm_examples=tuple(heapq.nsmallest(EXAMPLES_MAX, self._false)),
+            digest=digest,
         )
 
 

@@ -17,11 +17,13 @@ from tracecode.code import CodeClass, Reading, key_text, read_scan
 from tracecode.document import (
     DELETED_TYPES,
     EPOCH,
+    NS,
     Document,
     DocumentKind,
     Line,
     Operation,
     day_date,
+    effective_time,
     read_document,
 )
 from tracecode.engine import records
@@ -33,10 +35,15 @@ from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
 OTHER_IN = 106
 """inv_chg_type 其他入库 of NHSA interface 3502."""
 
-FUTURE_SKEW_SECONDS = 300
-"""A business time further in the receiver's future than this is impossible (ours)."""
+CACHED_CODES_MAX = 200_000
+"""Codes, on however many documents, that are kept read: a document holds up to 3,500 of them (ours)."""
 
-ENTRIES_CACHED_MAX = 50_000
+UNKNOWN_DRUG_CODES_MAX = 2
+"""Drug codes remembered of an identifier without a product: two contradict each other, which is for ever."""
+
+UNKNOWN_INSTITUTIONS_MAX = 100
+"""Institutions remembered of each of them; no rule base asks for so many before it learns (ours)."""
+
 KEYED = (CodeClass.TWENTY_DIGIT, CodeClass.GS1, CodeClass.ENTERPRISE, CodeClass.LOGISTIC_UNIT)
 """Classes of scans that name one box and therefore have a chain."""
 
@@ -48,11 +55,18 @@ class Store(Protocol):
     def sequence(self) -> int:
         """The last entry, pending ones included."""
 
+    @property
+    def durable_sequence(self) -> int:
+        """The last entry that was committed."""
+
     def get(self, key: bytes) -> bytes | None:
         """The record, or None."""
 
     def put(self, key: bytes, value: bytes) -> None:
         """Create or replace a record."""
+
+    def delete(self, key: bytes) -> None:
+        """Forget a record; no error if there is none."""
 
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """All records of one records.group, in key order."""
@@ -64,10 +78,13 @@ class Store(Protocol):
         """An entry, pending ones included."""
 
     def entries(self, after: int, limit: int) -> list[bytes]:
-        """Entries after+1 .. after+limit as far as they exist."""
+        """Committed entries after+1 .. after+limit as far as they exist."""
 
     def commit(self) -> None:
         """Return when all appended entries are durable."""
+
+    def rollback(self) -> None:
+        """Forget what was appended, put or deleted since the last commit."""
 
     def close(self) -> None:
         """Release everything."""
@@ -116,9 +133,7 @@ def read_codes(
     document: Document, sequence: int, receive_time: int, *, refused: bool = False
 ) -> ReadDocument:
     """Read every scan of a document and say what it tells of each code. Times in seconds."""
-    time = document.business_time
-    if time > receive_time + FUTURE_SKEW_SECONDS:
-        time = receive_time
+    time = effective_time(document.business_time, receive_time)
     lines = []
     lines_of_code: dict[bytes, list[Line]] = {}
     events: dict[bytes, Event] = {}
@@ -176,6 +191,8 @@ def read_codes(
                 note(line, reading, 1)
             if len(parents) == 1:
                 relations += [(parents[0].key, child.key) for child in children]
+    for child in {child for _, child in relations}:
+        events[child] = replace(events[child], inside=True)
     return ReadDocument(
         document=document,
         sequence=sequence,
@@ -193,10 +210,19 @@ class Index:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._products: dict[str, tuple[catalogue_pb2.Product, bool] | None] = {}
+        self._products: dict[str, tuple[catalogue_pb2.Product, bool]] = {}
         self._institutions: dict[str, tuple[int, catalogue_pb2.Institution | None]] = {}
         self._facts: dict[str, InstitutionFacts] = {}
         self._documents: OrderedDict[int, StoredDocument] = OrderedDict()
+        self._cached_codes = 0
+
+    def forget(self) -> None:
+        """Read everything again: the store took back what it had been told."""
+        self._products.clear()
+        self._institutions.clear()
+        self._facts.clear()
+        self._documents.clear()
+        self._cached_codes = 0
 
     # What the catalogue says.
 
@@ -206,10 +232,14 @@ class Index:
         return None if found is None else found[0]
 
     def _product(self, identifier: str) -> tuple[catalogue_pb2.Product, bool] | None:
-        if identifier not in self._products:
+        found = self._products.get(identifier)
+        if found is None:
             value = self.store.get(records.product_key(identifier))
-            self._products[identifier] = None if value is None else records.product_from_bytes(value)
-        return self._products[identifier]
+            if value is None:
+                # Not remembered: anybody may ask for any number of identifiers that do not exist.
+                return None
+            found = self._products[identifier] = records.product_from_bytes(value)
+        return found
 
     def institution(self, code: str) -> catalogue_pb2.Institution | None:
         """A registered institution, or None."""
@@ -237,17 +267,19 @@ class Index:
         """What judging needs to know of an institution, registered or not."""
         facts = self._facts.get(code)
         if facts is None:
-            institution = self.institution(code)
+            number, institution = self._institution(code)
             if institution is None:
-                return InstitutionFacts(code, division=code[1:7])
-            facts = InstitutionFacts(
-                code=code,
-                division=institution.division_code,
-                group=institution.group_code,
-                uploads_receipt_codes=institution.uploads_receipt_codes,
-                registered=True,
-            )
-            self._facts[code] = facts
+                facts = InstitutionFacts(code, division=code[1:7])
+            else:
+                facts = InstitutionFacts(
+                    code=code,
+                    division=institution.division_code,
+                    group=institution.group_code,
+                    uploads_receipt_codes=institution.uploads_receipt_codes,
+                    registered=True,
+                )
+            if number:
+                self._facts[code] = facts
         return facts
 
     def in_service(self, code: str, day: int) -> bool:
@@ -266,7 +298,7 @@ class Index:
         """Holds on a code or on lots of its product, whatever their dates."""
         found = [value for _, value in self.store.scan(records.code_hold_key(key))]
         product = self._product(identifier) if identifier else None
-        if product is not None and product[1]:
+        if identifier and (product is None or product[1]):
             for lot in sorted({lot for lot in lots if lot}):
                 found += [value for _, value in self.store.scan(records.lot_hold_key(identifier, lot))]
         return tuple(catalogue_pb2.Hold.FromString(value) for value in found)
@@ -278,15 +310,22 @@ class Index:
 
     def replacement(self, old_code: str) -> catalogue_pb2.CodeReplacement | None:
         """The replacement of a code in canonical text or as scanned, or None."""
-        new = self.replaced_by(read_scan(old_code)[0].key)
-        if new is None:
+        key = read_scan(old_code)[0].key
+        codes = self._codes_of_box(key)
+        following = codes[codes.index(key) + 1 :]
+        if not following:
             return None
-        return catalogue_pb2.CodeReplacement(old_code=old_code, new_code=key_text(new))
+        return catalogue_pb2.CodeReplacement(old_code=old_code, new_code=key_text(following[0]))
 
     def replaced_by(self, key: bytes) -> bytes | None:
-        """The code that the platform gave instead of this one, or None."""
+        """The code that the platform gave last instead of this one, or None."""
+        newest = self._codes_of_box(key)[-1]
+        return None if newest == key else newest
+
+    def _codes_of_box(self, key: bytes) -> tuple[bytes, ...]:
+        """All codes of the box, the oldest first; only `key` where nothing was replaced."""
         value = self.store.get(records.replacement_key(key))
-        return value[1:] if value is not None and value[:1] == b"n" else None
+        return (key,) if value is None else records.codes_from_bytes(value)
 
     def learnable(
         self, read: ReadDocument, sales_min: int, institutions_min: int
@@ -341,14 +380,16 @@ class Index:
             read = read_codes(
                 read_document(entry.document.document),
                 entry.sequence,
-                entry.receive_time_ns // 1_000_000_000,
+                entry.receive_time_ns // NS,
                 refused=entry.document.outcome == finding_pb2.OUTCOME_REFUSED,
             )
         previous = dict(zip(read.events, entry.document.previous_sequences, strict=True))
         stored = StoredDocument(entry.sequence, entry, read, previous)
+        self._cached_codes += 1 + len(read.events)
         self._documents[entry.sequence] = stored
-        if len(self._documents) > ENTRIES_CACHED_MAX:
-            self._documents.popitem(last=False)
+        while self._cached_codes > CACHED_CODES_MAX and len(self._documents) > 1:
+            _, oldest = self._documents.popitem(last=False)
+            self._cached_codes -= 1 + len(oldest.read.events)
         return stored
 
     def document_record(self, document: Document) -> DocumentIndexRecord | None:
@@ -358,6 +399,14 @@ class Index:
             return None
         value = self.store.get(records.document_key(number, document.kind, document.number))
         return None if value is None else DocumentIndexRecord.from_bytes(value)
+
+    def sequences_of(self, document_key: bytes) -> list[int]:
+        """The entries of a document's number: who holds it now, and whom corrections took it from."""
+        value = self.store.get(document_key)
+        holder = 0 if value is None else DocumentIndexRecord.from_bytes(value).sequence
+        found = [holder] if holder else []
+        prefix = records.superseded_key(document_key, 0)[:-8]
+        return found + [int.from_bytes(key[-8:], "big") for key, _ in self.store.scan(prefix)]
 
     def record_of(self, stored: StoredDocument) -> DocumentIndexRecord:
         """The record of a stored document, also of one whose number a correction took over."""
@@ -371,7 +420,7 @@ class Index:
             value = self.store.get(records.superseded_key(key, stored.sequence))
             record = None if value is None else DocumentIndexRecord.from_bytes(value)
         if record is None:
-            raise DataLoss(f"the index does not know entry {stored.sequence}; run tracecode fsck --repair")
+            raise DataLoss(f"the index does not know entry {stored.sequence}; run tracecode fsck")
         return record
 
     def standing_findings(self, stored: StoredDocument) -> tuple[list[finding_pb2.Finding], int]:
@@ -393,9 +442,8 @@ class Index:
         return None if value is None else CodeRecord.from_bytes(value)
 
     def aliases(self, key: bytes) -> tuple[bytes, ...]:
-        """The code and, where the platform replaced it, the other code of the same box."""
-        value = self.store.get(records.replacement_key(key))
-        return (key,) if value is None else (key, value[1:])
+        """The code, then, where the platform replaced it, the other codes of the same box."""
+        return (key, *(code for code in self._codes_of_box(key) if code != key))
 
     def codes_text(self, key: bytes) -> frozenset[str]:
         """Canonical texts under which findings about a box stand."""
@@ -473,9 +521,7 @@ class Index:
                 if deleted_type != document.deleted_type:
                     continue
                 key = records.document_key(number, kind, document.deleted_document_number)
-                value = self.store.get(key)
-                sequence = 0 if value is None else DocumentIndexRecord.from_bytes(value).sequence
-                if sequence:
+                for sequence in self.sequences_of(key):
                     found[sequence] = self.stored(sequence)
         else:
             prefix = records.batch_key(number, document.deleted_type, document.deleted_batch_serial, 0)[:-8]
@@ -491,12 +537,14 @@ class Index:
         deleted_type = DELETED_TYPES.get(document.kind)
         if not number or deleted_type is None:
             return 0
-        waiting = set()
-        record = self.document_record(document)
-        if record is not None and not record.sequence and record.deleted_by:
-            waiting.add(record.deleted_by)
-        for serial in {line.batch_serial for line in document.lines if line.batch_serial}:
-            prefix = records.batch_deletion_key(number, deleted_type, serial, 0)[:-8]
+        waiting: set[int] = set()
+        prefixes = {records.number_deletion_key(number, deleted_type, document.number, 0)[:-8]}
+        prefixes |= {
+            records.batch_deletion_key(number, deleted_type, line.batch_serial, 0)[:-8]
+            for line in document.lines
+            if line.batch_serial
+        }
+        for prefix in prefixes:
             waiting |= {int.from_bytes(key[-8:], "big") for key, _ in self.store.scan(prefix)}
         for sequence in sorted(waiting):
             if takes_back(self.stored(sequence).read, read):
@@ -551,13 +599,17 @@ class Index:
             number = self._put_institution(document.institution_code, None)
         key = records.document_key(number, document.kind, document.number)
         value = self.store.get(key)
-        if value is not None:
-            earlier = DocumentIndexRecord.from_bytes(value)
-            if earlier.sequence:
+        earlier = DocumentIndexRecord() if value is None else DocumentIndexRecord.from_bytes(value)
+        if value is not None and earlier.sequence:
+            if document.corrects == document.number:
                 self.store.put(records.superseded_key(key, earlier.sequence), value)
+            else:
+                # Its correction came first and keeps the number.
+                key = records.superseded_key(key, entry.sequence)
         self.store.put(key, DocumentIndexRecord(entry.sequence, deleted_by=pending).to_bytes())
         if entry.document.request_id:
-            self.store.put(records.request_key(entry.document.request_id), records.U64.pack(entry.sequence))
+            request = records.request_key(number, entry.document.request_id)
+            self.store.put(request, records.U64.pack(entry.sequence))
         deleted_type = DELETED_TYPES.get(document.kind, 0)
         for serial in {line.batch_serial for line in document.lines if line.batch_serial}:
             self.store.put(records.batch_key(number, deleted_type, serial, entry.sequence), b"")
@@ -598,9 +650,18 @@ class Index:
             )
         else:
             for kind, deleted_type in DELETED_TYPES.items():
+                if deleted_type != document.deleted_type:
+                    continue
                 key = records.document_key(number, kind, document.deleted_document_number)
-                if deleted_type == document.deleted_type and self.store.get(key) is None:
+                if self.store.get(key) is None:
+                    # The document is still to come; that it is known already keeps clearing from taking it.
                     self.store.put(key, DocumentIndexRecord(deleted_by=sequence).to_bytes())
+            self.store.put(
+                records.number_deletion_key(
+                    number, document.deleted_type, document.deleted_document_number, sequence
+                ),
+                b"",
+            )
         return touched
 
     def _apply_revision(self, entry: journal_pb2.JournalEntry) -> None:
@@ -665,7 +726,12 @@ class Index:
 
     def _put_product(self, product: catalogue_pb2.Product) -> None:
         known = self._product(product.identifier)
-        value = records.product_to_bytes(product, held=known is not None and known[1])
+        if known is None:
+            # A recall may be known before the product is.
+            held = self.store.get(records.lot_hold_key(product.identifier, "")) is not None
+        else:
+            held = known[1]
+        value = records.product_to_bytes(product, held=held)
         self.store.put(records.product_key(product.identifier), value)
         self._products.pop(product.identifier, None)
 
@@ -683,6 +749,13 @@ class Index:
 
     def _put_hold(self, hold: catalogue_pb2.Hold) -> None:
         value = hold.SerializeToString(deterministic=True)
+        before = self.hold(hold.hold_id)
+        if before is not None:
+            # What it no longer names is free of it. The flags stay: they only send a document to the rules.
+            for reading in read_scan(before.code) if before.code else ():
+                self.store.delete(records.code_hold_key(reading.key, hold.hold_id))
+            if before.identifier:
+                self.store.delete(records.lot_hold_key(before.identifier, before.lot_number, hold.hold_id))
         self.store.put(records.hold_key(hold.hold_id), value)
         if hold.code:
             for reading in read_scan(hold.code):
@@ -691,7 +764,9 @@ class Index:
             return
         self.store.put(records.lot_hold_key(hold.identifier, hold.lot_number, hold.hold_id), value)
         known = self._product(hold.identifier)
-        if known is not None:
+        if known is None:
+            self.store.put(records.lot_hold_key(hold.identifier, ""), b"")
+        else:
             self.store.put(
                 records.product_key(hold.identifier), records.product_to_bytes(known[0], held=True)
             )
@@ -699,12 +774,13 @@ class Index:
 
     def _put_replacement(self, replacement: catalogue_pb2.CodeReplacement) -> None:
         old, new = read_scan(replacement.old_code)[0].key, read_scan(replacement.new_code)[0].key
-        self.store.put(records.replacement_key(old), b"n" + new)
-        self.store.put(records.replacement_key(new), b"o" + old)
-        for key in (old, new):
-            self._flag_code(key, CodeFlag.REPLACED)
-        for key in (old, new):
-            self._put_code(key, None)
+        together = (*self._codes_of_box(old), *self._codes_of_box(new))
+        codes = [*(code for code in dict.fromkeys(together) if code != new), new]
+        for code in codes:
+            self.store.put(records.replacement_key(code), records.codes_to_bytes(codes))
+            self._flag_code(code, CodeFlag.REPLACED)
+        for code in codes:
+            self._put_code(code, None)
 
     def _flag_code(self, key: bytes, flag: CodeFlag) -> None:
         known = self.code_record(key) or CodeRecord()
@@ -723,14 +799,13 @@ class Index:
                 if value is not None:
                     seen = json.loads(value)
                 seen["first_seen"] = min(seen["first_seen"], read.time)
-                if line.line.drug_code:
-                    sold = seen["drug_codes"].setdefault(
-                        line.line.drug_code, {"sales": 0, "institutions": []}
-                    )
+                drug_code, drug_codes = line.line.drug_code, seen["drug_codes"]
+                if drug_code and (drug_code in drug_codes or len(drug_codes) < UNKNOWN_DRUG_CODES_MAX):
+                    sold = drug_codes.setdefault(drug_code, {"sales": 0, "institutions": []})
                     sold["sales"] += 1
-                    code = read.document.institution_code
-                    if code not in sold["institutions"]:
-                        sold["institutions"] = sorted([*sold["institutions"], code])
+                    code, institutions = read.document.institution_code, sold["institutions"]
+                    if code not in institutions and len(institutions) < UNKNOWN_INSTITUTIONS_MAX:
+                        sold["institutions"] = sorted([*institutions, code])
                 self.store.put(key, json.dumps(seen, sort_keys=True).encode())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tracecode.code import key_text
-from tracecode.document import Document, DocumentKind, Operation, china_day, day_date, read_document
+from tracecode.document import NS, Document, DocumentKind, Operation, china_day, day_date, read_document
 from tracecode.engine.contract import Submission
 from tracecode.engine.index import (
     KEYED,
@@ -24,9 +24,9 @@ from tracecode.engine.index import (
     read_codes,
     takes_back,
 )
-from tracecode.engine.records import U64, request_key
+from tracecode.engine.records import U64, document_key, request_key
 from tracecode.errors import DocumentReused, RequestReused
-from tracecode.evidence import ChainEvidence, DeletedDocument, DocumentEvidence, LineEvidence
+from tracecode.evidence import Chain, ChainEvidence, DeletedDocument, DocumentEvidence, LineEvidence
 from tracecode.finding import (
     PROVISIONAL_SECONDS,
     Evidence,
@@ -43,8 +43,6 @@ from tracecode.rule_base import RuleBase
 from tracecode.rules import CHAIN_RULES, DOCUMENT_RULES, LINE_RULES
 from tracecode.rules.delete_after_flag import find as find_delete_after_flag
 from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
-
-NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,29 +155,40 @@ class Judge:
     # Repeats.
 
     def _find_repeat(self, document: Document, submission: Submission) -> Repeat | None:
-        sequence = 0
-        if submission.request_id:
-            value = self.index.store.get(request_key(submission.request_id))
-            sequence = 0 if value is None else U64.unpack(value)[0]
-        if sequence:
-            stored = self.index.stored(sequence)
-            if stored.entry.document.document == submission.document:
-                return Repeat(sequence)
-            raise RequestReused(
-                "request_id", "was used for another document; make a new one for each document"
-            )
-        record = self.index.document_record(document)
-        if record is None or not record.sequence:
+        number = self.index.institution_number(document.institution_code)
+        if not number:
             return None
-        if self.index.stored(record.sequence).entry.document.document == submission.document:
-            return Repeat(record.sequence)
-        if record.deleted_by and document.corrects == document.number:
+        if submission.request_id:
+            value = self.index.store.get(request_key(number, submission.request_id))
+            if value is not None:
+                sequence = U64.unpack(value)[0]
+                if self._content(sequence) == submission.document:
+                    return Repeat(sequence)
+                raise RequestReused(
+                    "request_id", "was used for another document; make a new one for each document"
+                )
+        known = self.index.sequences_of(document_key(number, document.kind, document.number))
+        for sequence in known:
+            if self._content(sequence) == submission.document:
+                return Repeat(sequence)
+        corrections = [
+            sequence
+            for sequence in known
+            if self.index.stored(sequence).read.document.corrects == document.number
+        ]
+        # Under one number there may be one original and one correction of it, whichever comes first.
+        if document.corrects == document.number and not corrections:
+            return None
+        if document.corrects != document.number and len(corrections) == len(known):
             return None
         raise DocumentReused(
             "document.document_number",
-            f"{document.number} was recorded with other content as entry {record.sequence}; give a changed "
+            f"{document.number} was recorded with other content as entry {known[0]}; give a changed "
             "document a new number, or delete the first and name it in corrects_document_number",
         )
+
+    def _content(self, sequence: int) -> bytes:
+        return self.index.stored(sequence).entry.document.document
 
     def _head(self, key: bytes) -> int:
         record = self.index.code_record(key)
@@ -263,7 +272,7 @@ class Judge:
             aliases = self.index.aliases(key)
             if any(alias in chains for alias in aliases):
                 continue
-            events = self._with_packages(key, self.index.events(key), packages.get(key, ()))
+            events = self._with_packages(aliases, self.index.events(key), packages)
             for event in events[:]:
                 if event.sequence in deleted:
                     events[events.index(event)] = replace(event, deleted_by=read.sequence)
@@ -276,18 +285,36 @@ class Judge:
             chains[key] = self._judge_chain(key, steps)
         return list(chains.values())
 
-    def _with_packages(self, key: bytes, events: list[Event], parents: Iterable[bytes]) -> list[Event]:
-        """The chain of a code that this very document places inside packages."""
-        known = self.index.parents(key) if parents else ()
+    def _with_packages(
+        self, aliases: Sequence[bytes], events: list[Event], packages: Mapping[bytes, list[bytes]]
+    ) -> list[Event]:
+        """The chain of a code, with what the packages did that this very document places it inside.
+
+        These may be new parents of the code itself or of any package around it.
+        """
+        if not packages:
+            return events
+        known = self._ancestors(aliases, {})
+        new = [parent for parent in self._ancestors(aliases, packages) if parent not in known]
         seen = {event.sequence for event in events}
-        for parent in parents:
-            if parent not in known:
-                events += [
-                    replace(event, package=parent)
-                    for event in self.index.events(parent)
-                    if event.sequence not in seen
-                ]
+        for parent in new:
+            for event in self.index.events(parent):
+                # What its own packages did comes from these, which are among the ancestors too.
+                if not event.package and event.sequence not in seen:
+                    events.append(replace(event, package=parent))
         return events
+
+    def _ancestors(self, aliases: Sequence[bytes], packages: Mapping[bytes, list[bytes]]) -> list[bytes]:
+        """The packages around a code: those the index knows, and more of them by child."""
+        found: dict[bytes, None] = {}
+        waiting = list(aliases)
+        while waiting:
+            key = waiting.pop()
+            for parent in (*self.index.parents(key), *packages.get(key, ())):
+                if parent not in found and parent not in aliases:
+                    found[parent] = None
+                    waiting.append(parent)
+        return list(found)
 
     def _own_events(
         self,
@@ -320,6 +347,7 @@ class Judge:
         holds = self.index.holds(key, identifier, lots)
         for parent in self.index.parents(key):
             holds += self.index.holds(parent, "", ())
+        chain = Chain(steps)
         found: dict[int, list[finding_pb2.Finding]] = {}
         for step in steps:
             event = step.event
@@ -327,7 +355,7 @@ class Judge:
                 continue
             evidence = ChainEvidence(
                 step=step,
-                steps=steps,
+                chain=chain,
                 code=code,
                 product=product,
                 institution=self.index.facts(event.institution),
@@ -373,6 +401,7 @@ class Judge:
         findings = [message for message in stood if not (message.revisable and message.code in now)]
         findings += [message for messages in now.values() for message in messages]
         until = deletion.time + self.rule_base.thresholds.correction_hours * 3600
+        folded = {chain.key: chain.steps for chain in chains}
         sold_again = any(
             step.event.operation in SALES
             and step.event.counted
@@ -381,7 +410,7 @@ class Judge:
             and step.event.person == target.document.person
             and target.time <= step.event.time <= until
             for key in target.events
-            for step in self._steps_of(key, chains)
+            for step in self._steps_of(key, folded)
         )
         return DeletedDocument(
             sequence=target.sequence,
@@ -391,10 +420,10 @@ class Judge:
             sold_again=sold_again,
         )
 
-    def _steps_of(self, key: bytes, chains: Sequence[_Chain]) -> tuple[Step, ...]:
-        for chain in chains:
-            if chain.key in self.index.aliases(key):
-                return chain.steps
+    def _steps_of(self, key: bytes, folded: Mapping[bytes, tuple[Step, ...]]) -> tuple[Step, ...]:
+        for alias in self.index.aliases(key):
+            if alias in folded:
+                return folded[alias]
         return self.index.steps(key)
 
     # What the rule base makes of it.

@@ -14,9 +14,9 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tracecode._native import Store as NativeStore
+from tracecode.document import FUTURE_SKEW_SECONDS, NS
 from tracecode.engine.contract import Submission
-from tracecode.engine.index import FUTURE_SKEW_SECONDS, Index
-from tracecode.engine.judge import NS
+from tracecode.engine.index import Index
 from tracecode.engine.store_engine import StoreEngine
 from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.rule_base import RuleBase
@@ -63,8 +63,10 @@ class LmdbEngine(StoreEngine):
 
     def change_rule_base(self, rule_base: RuleBase, now_ns: int) -> int:
         """Put a rule base in force from now; returns the entry's sequence."""
-        sequence = super().change_rule_base(rule_base, now_ns)
-        self._configure()
+        # Under the lock: the guards must be those of the entry before the next document is cleared.
+        with self._lock:
+            sequence = super().change_rule_base(rule_base, now_ns)
+            self._configure()
         return sequence
 
     def _configure(self) -> None:

@@ -9,9 +9,12 @@ integers in values are little-endian; integers in keys are big-endian, so that t
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from enum import IntEnum, IntFlag
 
+from tracecode.document import EPOCH
 from tracecode.v1 import catalogue_pb2
 
 FORMAT = 1
@@ -19,6 +22,9 @@ FORMAT = 1
 
 NO_DAY = -(2**31)
 """An absent date, in days since 1970-01-01."""
+
+DAY_MAX = 2**31 - 1
+"""A day that never comes."""
 
 
 class Table(IntEnum):
@@ -64,9 +70,9 @@ def batch_deletion_key(institution_number: int, deleted_type: int, batch_serial:
     return b"x" + batch_key(institution_number, deleted_type, batch_serial, sequence)[1:]
 
 
-def request_key(request_id: str) -> bytes:
-    """Of a request_id; the value is the sequence, u64."""
-    return b"r" + request_id.encode()
+def request_key(institution_number: int, request_id: str) -> bytes:
+    """Of an institution's request_id; the value is the sequence, u64."""
+    return b"r" + struct.pack(">IB", institution_number, 0) + request_id.encode()
 
 
 def product_key(identifier: str) -> bytes:
@@ -95,13 +101,32 @@ def code_hold_key(key: bytes, hold_id: str = "") -> bytes:
 
 
 def lot_hold_key(identifier: str, lot_number: str, hold_id: str = "") -> bytes:
-    """Of a hold on a lot; with an empty id the prefix of all of them."""
+    """Of a hold on a lot; with an empty id the prefix of all of them.
+
+    With no lot either, of an empty record: the identifier had lots on hold before it had a product.
+    """
     return b"l" + identifier.encode() + b"\0" + lot_number.encode() + b"\0" + hold_id.encode()
 
 
 def replacement_key(key: bytes) -> bytes:
-    """Of either code of a replacement; the value is b"n" + the new one, or b"o" + the old one."""
+    """Of any code of a box whose code the platform replaced; the value is `codes_to_bytes` of all of them."""
     return b"a" + key
+
+
+def codes_to_bytes(codes: Iterable[bytes]) -> bytes:
+    """Canonical codes, each behind its length (u8)."""
+    return b"".join(bytes([len(code)]) + code for code in codes)
+
+
+def codes_from_bytes(value: bytes) -> tuple[bytes, ...]:
+    """The inverse of `codes_to_bytes`."""
+    codes = []
+    at = 0
+    while at < len(value):
+        end = at + 1 + value[at]
+        codes.append(value[at + 1 : end])
+        at = end
+    return tuple(codes)
 
 
 def child_key(parent: bytes, child: bytes = b"") -> bytes:
@@ -120,8 +145,16 @@ def unknown_product_key(identifier: str) -> bytes:
 
 
 def superseded_key(document: bytes, sequence: int) -> bytes:
-    """Of a deleted document whose number a correction took over; `document` is its document_key."""
-    return b"D" + struct.pack(">Q", sequence) + document[1:]
+    """Of a document whose number a correction took over; `document` is its document_key. Without its last
+    8 bytes the prefix of all of them."""
+    return b"D" + document[1:] + struct.pack(">Q", sequence)
+
+
+def number_deletion_key(
+    institution_number: int, deleted_type: int, document_number: str, sequence: int
+) -> bytes:
+    """Of one deletion (entry `sequence`) by document number: as by batch serial, behind a NUL."""
+    return batch_deletion_key(institution_number, deleted_type, "\0" + document_number, sequence)
 
 
 def group(key: bytes) -> bytes | None:
@@ -129,7 +162,7 @@ def group(key: bytes) -> bytes | None:
     table = key[0]
     if table in b"kqh":
         return key[: 2 + key[1]]
-    if table in b"bx":
+    if table in b"bxD":
         return key[:-8]
     if table == ord("l"):
         return key[: key.index(b"\0", key.index(b"\0") + 1) + 1]
@@ -156,7 +189,7 @@ class CodeFlag(IntFlag):
 _CODE = struct.Struct("<BBHIIHHQqQi")
 _DOCUMENT = struct.Struct("<QQQII")
 _PRODUCT = struct.Struct("<BBHII")
-_INSTITUTION = struct.Struct("<IB3x")
+_INSTITUTION = struct.Struct("<IB3xii")
 U64 = struct.Struct("<Q")
 
 
@@ -190,8 +223,8 @@ class CodeRecord:
             min(self.event_count, 0xFFFF),
             self.institution,
             self.units_left,
-            self.active_sales,
-            self.return_cycles,
+            min(self.active_sales, 0xFFFF),
+            min(self.return_cycles, 0xFFFF),
             self.head,
             self.last_time,
             self.lot_hash,
@@ -268,25 +301,32 @@ class InstitutionFlag(IntFlag):
 
     REGISTERED = 1
     UPLOADS_RECEIPT_CODES = 2
-    SERVICE_PERIODS = 4
 
 
 def institution_to_bytes(number: int, institution: catalogue_pb2.Institution | None) -> bytes:
-    """Header (number, flags), then the serialized Institution, which is absent for one that only
-    appeared on documents."""
+    """Header (number, flags, first and last day of the latest service period), then the serialized
+    Institution, which is absent for one that only appeared on documents. The days let the native code
+    see that an agreement is in force; on days of earlier periods it asks the rules."""
     if institution is None:
-        return _INSTITUTION.pack(number, 0)
+        return _INSTITUTION.pack(number, 0, DAY_MAX, NO_DAY)
     flags = int(InstitutionFlag.REGISTERED)
     if institution.uploads_receipt_codes:
         flags |= InstitutionFlag.UPLOADS_RECEIPT_CODES
+    start, end = NO_DAY, DAY_MAX
     if institution.service_periods:
-        flags |= InstitutionFlag.SERVICE_PERIODS
-    return _INSTITUTION.pack(number, flags) + institution.SerializeToString(deterministic=True)
+        latest = max(institution.service_periods, key=lambda period: period.start_date)
+        start = _to_day(latest.start_date)
+        end = _to_day(latest.end_date) if latest.end_date else DAY_MAX
+    return _INSTITUTION.pack(number, flags, start, end) + institution.SerializeToString(deterministic=True)
+
+
+def _to_day(text: str) -> int:
+    return (date.fromisoformat(text) - EPOCH).days
 
 
 def institution_from_bytes(value: bytes) -> tuple[int, catalogue_pb2.Institution | None]:
     """The number, and the institution if it is registered."""
-    number, flags = _INSTITUTION.unpack_from(value)
+    number, flags, _, _ = _INSTITUTION.unpack_from(value)
     if not flags & InstitutionFlag.REGISTERED:
         return number, None
     return number, catalogue_pb2.Institution.FromString(value[_INSTITUTION.size :])

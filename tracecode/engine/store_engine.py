@@ -7,7 +7,8 @@ call. A store that can clear plain documents by itself does so before the judge 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from tracecode.code import HINT_TEXTS, Reading, key_text
 from tracecode.document import (
     BUSINESS_TIME_MAX,
     BUSINESS_TIME_MIN,
+    NS,
     SCAN_BYTES_MAX,
     Document,
     DocumentKind,
@@ -27,7 +29,7 @@ from tracecode.document import (
 from tracecode.engine import records
 from tracecode.engine.contract import DocumentRecord, ImportCounts, Submission
 from tracecode.engine.index import Index, Store, StoredDocument, identifier_of
-from tracecode.engine.judge import NS, Judge, Repeat, refuses
+from tracecode.engine.judge import Judge, Repeat, refuses
 from tracecode.engine.records import CodeFlag, CodeRecord
 from tracecode.errors import DocumentRejected, FieldInvalid
 from tracecode.finding import PROVISIONAL_SECONDS
@@ -43,7 +45,8 @@ from tracecode.v1 import (
 )
 
 QUESTIONS_MAX = 1_000
-
+UINT32_MAX = 2**32 - 1
+"""A quantity may be larger than the units of an event that is answered."""
 
 M = TypeVar(
     "M", catalogue_pb2.Product, catalogue_pb2.Institution, catalogue_pb2.Hold, catalogue_pb2.CodeReplacement
@@ -86,15 +89,26 @@ class StoreEngine:
 
     @property
     def sequence(self) -> int:
-        """The last entry."""
-        return self.store.sequence
+        """The last durable entry."""
+        return self.store.durable_sequence
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The engine's lock; what fails on the way to the commit leaves no trace."""
+        with self._lock:
+            try:
+                yield
+            except BaseException:
+                self.index.forget()
+                self.store.rollback()
+                raise
 
     # Documents.
 
     def record(self, submissions: Sequence[Submission]) -> list[finding_pb2.Verdict | DocumentRejected]:
         """Judge and keep documents in order; one answer for each, durable on return."""
         answers: list[finding_pb2.Verdict | DocumentRejected] = []
-        with self._lock:
+        with self._writing():
             clear = self._clearing(submissions)
             while len(answers) < len(submissions):
                 cleared = clear(len(answers))
@@ -234,7 +248,8 @@ class StoreEngine:
     def history(self, key: bytes) -> list[code_pb2.CodeEvent]:
         """The code's whole chain in effective order, with findings first and now."""
         with self._lock:
-            return [self._event(step, self.index.codes_text(key)) for step in self.index.steps(key)]
+            codes = self.index.codes_text(key)
+            return [self._event(step, codes) for step in self.index.steps(key)]
 
     def _event(self, step: Step, codes: frozenset[str]) -> code_pb2.CodeEvent:
         event = step.event
@@ -255,7 +270,7 @@ class StoreEngine:
             business_time=Timestamp(seconds=event.business_time),
             receive_time=Timestamp(seconds=event.receive_time),
             effective_time=Timestamp(seconds=event.time),
-            units=event.units,
+            units=min(event.units, UINT32_MAX),
             refused=event.refused,
             deleted_by_sequence=event.deleted_by,
             package_code=key_text(event.package) if event.package else "",
@@ -278,54 +293,58 @@ class StoreEngine:
 
     def import_products(self, products: Sequence[catalogue_pb2.Product], now_ns: int) -> ImportCounts:
         """Create or update products; all or nothing, one entry."""
-        known = {p.identifier: self.index.product(p.identifier) for p in products}
-        changed, counts = _compare({p.identifier: p for p in products}, known)
-        content = journal_pb2.ProductImport(products=changed)
-        return self._import(journal_pb2.JournalEntry(product_import=content), counts, now_ns)
+        rows = {p.identifier: p for p in products}
+        with self._writing():
+            changed, counts = _compare(rows, {key: self.index.product(key) for key in rows})
+            content = journal_pb2.ProductImport(products=changed)
+            return self._import(journal_pb2.JournalEntry(product_import=content), counts, now_ns)
 
     def import_institutions(
         self, institutions: Sequence[catalogue_pb2.Institution], now_ns: int
     ) -> ImportCounts:
         """Create or update institutions; all or nothing, one entry."""
         rows = {i.institution_code: i for i in institutions}
-        changed, counts = _compare(rows, {code: self.index.institution(code) for code in rows})
-        content = journal_pb2.InstitutionImport(institutions=changed)
-        return self._import(journal_pb2.JournalEntry(institution_import=content), counts, now_ns)
+        with self._writing():
+            changed, counts = _compare(rows, {code: self.index.institution(code) for code in rows})
+            content = journal_pb2.InstitutionImport(institutions=changed)
+            return self._import(journal_pb2.JournalEntry(institution_import=content), counts, now_ns)
 
     def import_holds(self, holds: Sequence[catalogue_pb2.Hold], now_ns: int) -> ImportCounts:
         """Create or update holds; all or nothing, one entry."""
         rows = {h.hold_id: h for h in holds}
-        changed, counts = _compare(rows, {hold_id: self.index.hold(hold_id) for hold_id in rows})
-        content = journal_pb2.HoldImport(holds=changed)
-        return self._import(journal_pb2.JournalEntry(hold_import=content), counts, now_ns)
+        with self._writing():
+            changed, counts = _compare(rows, {hold_id: self.index.hold(hold_id) for hold_id in rows})
+            content = journal_pb2.HoldImport(holds=changed)
+            return self._import(journal_pb2.JournalEntry(hold_import=content), counts, now_ns)
 
     def import_code_replacements(
         self, replacements: Sequence[catalogue_pb2.CodeReplacement], now_ns: int
     ) -> ImportCounts:
         """Create or update code replacements; all or nothing, one entry."""
         rows = {r.old_code: r for r in replacements}
-        changed, counts = _compare(rows, {old: self.index.replacement(old) for old in rows})
-        content = journal_pb2.CodeReplacementImport(code_replacements=changed)
-        return self._import(journal_pb2.JournalEntry(code_replacement_import=content), counts, now_ns)
+        with self._writing():
+            changed, counts = _compare(rows, {old: self.index.replacement(old) for old in rows})
+            content = journal_pb2.CodeReplacementImport(code_replacements=changed)
+            return self._import(journal_pb2.JournalEntry(code_replacement_import=content), counts, now_ns)
 
     def change_rule_base(self, rule_base: RuleBase, now_ns: int) -> int:
         """Put a rule base in force from now; returns the entry's sequence."""
         content = journal_pb2.RuleBaseChange(version=rule_base.version, text=rule_base.text)
-        self._import(journal_pb2.JournalEntry(rule_base_change=content), [0, 1, 0], now_ns)
-        self._judge.rule_base = rule_base
-        return self.store.sequence
+        with self._writing():
+            counts = self._import(journal_pb2.JournalEntry(rule_base_change=content), [0, 1, 0], now_ns)
+            self._judge.rule_base = rule_base
+        return counts.sequence
 
     def _import(self, entry: journal_pb2.JournalEntry, counts: list[int], now_ns: int) -> ImportCounts:
         created, updated, unchanged = counts
-        with self._lock:
-            if created or updated:
-                self._receive_time_ns = max(now_ns, self._receive_time_ns)
-                entry.sequence = self.store.sequence + 1
-                entry.receive_time_ns = self._receive_time_ns
-                self._append(entry)
-                self.index.apply(entry)
-                self.store.commit()
-            return ImportCounts(created, updated, unchanged, self.store.sequence)
+        if created or updated:
+            self._receive_time_ns = max(now_ns, self._receive_time_ns)
+            entry.sequence = self.store.sequence + 1
+            entry.receive_time_ns = self._receive_time_ns
+            self._append(entry)
+            self.index.apply(entry)
+            self.store.commit()
+        return ImportCounts(created, updated, unchanged, self.store.sequence)
 
     # The journal.
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from tracecode.code import read_scan
 from tracecode.document import (
     DELETED_TYPES,
+    NS,
     Document,
     DocumentKind,
     Line,
     china_day,
     day_date,
+    effective_time,
     read_document,
 )
 from tracecode.engine.contract import Engine
@@ -30,7 +34,6 @@ from tracecode.v1 import finding_pb2, journal_pb2, ledger_service_pb2
 
 STOCK_RULES = (find_stock_negative, find_sales_exceed_purchase, find_stocktake_diff)
 ENTRIES_PER_STEP = 2_000
-NS = 1_000_000_000
 
 _CHANGES = {
     101: Movement.TRANSFERRED_IN,
@@ -51,6 +54,16 @@ _KINDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A line's effect as it was reported: of a split line in smallest units, not in packs."""
+
+    event: QuantityEvent
+    split: bool
+    identifiers: tuple[str, ...]
+    """Of the scans of a split line."""
+
+
 class QuantityView:
     """Follows an engine's journal. Methods may be called from any thread."""
 
@@ -58,10 +71,10 @@ class QuantityView:
         self._engine = engine
         self._lock = threading.Lock()
         self._sequence = 0
-        self._stocks: dict[str, dict[str, list[QuantityEvent]]] = defaultdict(lambda: defaultdict(list))
+        self._stocks: dict[str, dict[str, list[_Moved]]] = defaultdict(lambda: defaultdict(list))
         self._documents: dict[tuple[str, int, str], list[tuple[int, int, bool]]] = defaultdict(list)
         self._deletions: dict[tuple[str, int, str], list[int]] = defaultdict(list)
-        self._joined: dict[tuple[str, int, str, str], tuple[int, int]] = {}
+        self._joined: dict[tuple[str, int, str, str], tuple[int, int, int]] = {}
         self._dropped: set[int] = set()
         self._units_of_drug: dict[str, int] = {}
 
@@ -80,18 +93,21 @@ class QuantityView:
                     self._sequence = entry.sequence
             return self._sequence
 
-    def stocks(self, institution_code: str, drug_code: str = "") -> list[ledger_service_pb2.Stock]:
-        """The stocks of an institution in order of drug code, with findings (no texts)."""
+    def drugs(self, institution_code: str, drug_code: str = "") -> list[str]:
+        """The drugs of which an institution has stocks, in order; of one drug, whether it has."""
+        with self._lock:
+            known = self._stocks.get(institution_code, {})
+            return sorted(known) if not drug_code else [drug_code] if drug_code in known else []
+
+    def stocks(self, institution_code: str, drug_codes: Sequence[str]) -> list[ledger_service_pb2.Stock]:
+        """The stocks of an institution's drugs, with findings (no texts)."""
         with self._lock:
             drugs = self._stocks.get(institution_code, {})
-            wanted = [drug_code] if drug_code else sorted(drugs)
-            return [self._stock(institution_code, drug, drugs[drug]) for drug in wanted if drug in drugs]
+            return [self._stock(institution_code, drug, drugs[drug]) for drug in drug_codes if drug in drugs]
 
-    def _stock(
-        self, institution_code: str, drug_code: str, events: list[QuantityEvent]
-    ) -> ledger_service_pb2.Stock:
+    def _stock(self, institution_code: str, drug_code: str, moved: list[_Moved]) -> ledger_service_pb2.Stock:
         rule_base = self._engine.rule_base
-        kept = [event for event in events if event.sequence not in self._dropped]
+        kept = self._to_packs(drug_code, [line for line in moved if line.event.sequence not in self._dropped])
         evidence = sum_stock(institution_code, drug_code, kept, rule_base.thresholds)
         return ledger_service_pb2.Stock(
             institution_code=institution_code,
@@ -128,7 +144,7 @@ class QuantityView:
         if entry.document.outcome == finding_pb2.OUTCOME_REFUSED:
             return
         document = read_document(entry.document.document)
-        time = min(document.business_time, entry.receive_time_ns // NS)
+        time = effective_time(document.business_time, entry.receive_time_ns // NS)
         institution = document.institution_code
         if document.kind is DocumentKind.DELETION:
             named = document.deleted_document_number or "\0" + document.deleted_batch_serial
@@ -156,38 +172,54 @@ class QuantityView:
             movement = _CHANGES[document.change_type]
         else:
             movement = _KINDS[document.kind]
-        self._stocks[document.institution_code][line.drug_code].append(
-            QuantityEvent(
-                day=china_day(time),
-                time=time,
-                movement=movement,
-                quantity=line.quantity / self._units(line) if line.split else line.quantity,
-                sequence=sequence,
-                correction=document.change_type in (103, 104),
-            )
+        event = QuantityEvent(
+            day=china_day(time),
+            time=time,
+            movement=movement,
+            quantity=line.quantity,
+            sequence=sequence,
+            correction=document.change_type in (103, 104),
         )
+        identifiers: tuple[str, ...] = ()
+        if line.split:
+            readings = (reading for scan in line.scans for reading in read_scan(scan))
+            identifiers = tuple(reading.identifier for reading in readings if reading.identifier)
+        self._stocks[document.institution_code][line.drug_code].append(_Moved(event, line.split, identifiers))
 
     def _is_other_channel(self, sequence: int, document: Document, line: Line) -> bool:
-        """Both channels of one sale, joined on setl_id, count once."""
+        """Both channels of one sale, joined on setl_id, count once. So does one channel's second report,
+        but not the second part of a long document, which carries other codes."""
         if document.kind not in (DocumentKind.SALE, DocumentKind.SALE_RETURN):
             return False
         joint = document.settlement_id or (document.visit_number and f"\0{document.visit_number}")
         if not joint:
             return False
         key = (document.institution_code, int(document.kind), joint, line.drug_code)
-        first, channel = self._joined.setdefault(key, (sequence, document.channel))
+        report = (sequence, document.channel, hash(line.scans))
+        first, channel, scans = self._joined.setdefault(key, report)
         if first == sequence:
             return False
-        return bool(document.settlement_id) or channel != document.channel
+        if channel != document.channel:
+            return True
+        return bool(document.settlement_id) and scans == hash(line.scans)
 
-    def _units(self, line: Line) -> int:
-        """Units of the pack a split line was taken from: the scanned one, else the drug's largest."""
-        for scan in line.scans:
-            for reading in read_scan(scan):
-                product = self._engine.product(reading.identifier) if reading.identifier else None
-                if product is not None and product.splittable_units > 1:
-                    return product.splittable_units
-        return self._units_of_drug.get(line.drug_code, 1)
+    def _to_packs(self, drug_code: str, moved: list[_Moved]) -> list[QuantityEvent]:
+        """Units of split lines by what the catalogue says now, so that a restart changes nothing: the pack
+        that was scanned, else the drug's largest."""
+        units_of: dict[str, int] = {}
+        events = []
+        for line in moved:
+            if not line.split:
+                events.append(line.event)
+                continue
+            for identifier in line.identifiers:
+                if identifier not in units_of:
+                    product = self._engine.product(identifier)
+                    units_of[identifier] = 0 if product is None else product.splittable_units
+            units = next((units_of[name] for name in line.identifiers if units_of[name] > 1), 0)
+            units = units or self._units_of_drug.get(drug_code, 1)
+            events.append(replace(line.event, quantity=line.event.quantity / max(1, units)))
+        return events
 
 
 def _text(quantity: Decimal) -> str:

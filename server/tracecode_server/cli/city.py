@@ -125,12 +125,23 @@ def score(
             "--rule-base", metavar="FILE", help="Judge by this rule base 规则库.", show_default=False
         ),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="DIR",
+            help="Leave the ledger in this new folder (for `fsck`, `history`).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Record a city into a fresh ledger and measure recall and precision of what stands in the end."""
     rule_base = RuleBase.load(rule_base_file) if rule_base_file is not None else None
     try:
-        with _open_fresh(directory, engine, rule_base) as ledger, track("documents") as bar:
+        if keep is not None and (engine is not Engine.LMDB or keep.exists()):
+            raise ValueError("--keep takes --engine lmdb and a folder that does not exist yet")
+        with _open_fresh(directory, engine, rule_base, keep) as ledger, track("documents") as bar:
             result = score_city(directory, ledger, shuffle_seed=shuffle, progress=bar.show)
     except ImportInvalid as error:
         complain(f"{directory}: {error}")
@@ -147,13 +158,15 @@ def score(
 
 
 @contextmanager
-def _open_fresh(city: Path, engine: Engine, rule_base: RuleBase | None) -> Iterator[Ledger]:
+def _open_fresh(
+    city: Path, engine: Engine, rule_base: RuleBase | None, keep: Path | None
+) -> Iterator[Ledger]:
     start_ns = read_start(city)
     # The city's persons are made up, and their key is forgotten with the ledger.
     person_key = PersonKey(secrets.token_bytes(KEY_BYTES))
     with tempfile.TemporaryDirectory(prefix="tracecode-score-") as folder:
         ledger = Ledger.open(
-            Path(folder) if engine is Engine.LMDB else None,
+            (keep or Path(folder)) if engine is Engine.LMDB else None,
             engine=engine.value,
             person_key=person_key,
             rule_base=rule_base,
@@ -186,6 +199,7 @@ def _print_score(result: Score) -> None:
         f"{result.false_alarms_per_10000_lines:.2f} in 10,000 lines" + (f" ({causes})" if causes else ""),
         f"{result.documents:,} documents, {result.lines:,} lines in {result.seconds:.2f} s: "
         f"{result.lines_per_second:,.0f} lines/s",
+        f"verdicts {result.digest}",
     ):
         screen.print(Text(sentence), soft_wrap=True)
     for reason, count in result.rejected.items():
