@@ -55,8 +55,10 @@ inline size_t group_size(std::string_view key) noexcept {
     if (key.size() < 2)
         return 0;
     switch (key[0]) {
-    case 'b':  // batch, batch deletion: institution and type (5 bytes), serial, NUL | sequence
+    case 'b':  // batch, deletion, superseded document: institution and type (5 bytes), text, NUL | sequence
     case 'x':
+    case 'D':
+    case 'w':  // sale without a receipt: institution and 00, identifier, NUL | code
         end = key.find('\0', 6);
         return end == key.npos ? 0 : end + 1;
     case 'h':  // code hold, child, parent: length and code | the rest

@@ -327,6 +327,46 @@ STORIES: dict[str, tuple[list[document_pb2.Document], dict[int, dict[str, str]]]
         ],
         {1: {}, 2: {"SPLIT_OVER": "ALERT"}},
     ),
+    "half tablets within the pack": (
+        [
+            stocked(1),
+            *(
+                sale(
+                    SHOP,
+                    f"S{at}",
+                    NOON + at * HOUR,
+                    line(code(1), split=True, quantity="7.5"),
+                    person=str(at),
+                )
+                for at in (1, 2, 3)
+            ),
+        ],
+        {1: {}, 2: {}, 3: {}},
+    ),
+    "half tablets beyond the pack": (
+        [
+            stocked(1),
+            *(
+                sale(
+                    SHOP,
+                    f"S{at}",
+                    NOON + at * HOUR,
+                    line(code(1), split=True, quantity="8.5"),
+                    person=str(at),
+                )
+                for at in (1, 2, 3)
+            ),
+        ],
+        {1: {}, 2: {}, 3: {"SPLIT_OVER": "ALERT"}},
+    ),
+    "two opened packs on one line, of which one was nearly empty": (
+        [
+            stocked(1, 2),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1), split=True, quantity="20"), person="A"),
+            sale(SHOP, "S2", NOON + DAY, line(code(1), code(2), split=True, quantity="20"), person="B"),
+        ],
+        {1: {}, 2: {"SPLIT_OVER": "WARN"}},
+    ),
     "never received at an institution that uploads its receipts": (
         [sale(SHOP, "S1", NOON + HOUR, line(code(1)))],
         {0: {"STOCK_NEVER_RECEIVED": "ALERT"}},
@@ -354,6 +394,14 @@ STORIES: dict[str, tuple[list[document_pb2.Document], dict[int, dict[str, str]]]
             sale(SHOP, "S1", NOON + HOUR, line(code(1))),
         ],
         {0: {}, 1: {}},
+    ),
+    "received in a carton whose contents nobody named": (
+        [
+            receipt(SHOP, "R1", NOON, line(code(5, MIDDLE), quantity="10")),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1))),
+            sale(OTHER, "S2", NOON + HOUR, line(code(2))),
+        ],
+        {0: {}, 1: {"STOCK_NEVER_RECEIVED": "WARN"}, 2: {"STOCK_NEVER_RECEIVED": "ALERT"}},
     ),
     "a transfer inside a chain": (
         [

@@ -63,6 +63,8 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
     "a": (records.replacement_key(_BOX.key), records.codes_to_bytes([_BOX.key, _IMPORTED.key])),
     "k": (records.child_key(_CARTON.key, _BOX.key), b""),
     "q": (records.parent_key(_BOX.key, _CARTON.key), b""),
+    "o": (records.outer_package_key(7, "8206233"), b""),
+    "w": (records.unreceived_key(7, "8206233", _BOX.key), b""),
     "u": (
         records.unknown_product_key("8999999"),
         json.dumps({"drug_codes": {}, "first_seen": 1_773_547_200}, sort_keys=True).encode(),

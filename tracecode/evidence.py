@@ -189,6 +189,8 @@ class ChainEvidence:
     holds: tuple[catalogue_pb2.Hold, ...]
     """Holds on the code, its package or its lot, whatever their dates."""
     thresholds: Thresholds
+    boxed: bool = False
+    """The event's institution received an outer package of this product whose contents nobody named."""
 
     @property
     def event(self) -> Event:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from enum import IntEnum
 
 from tracecode.document import Operation
@@ -31,6 +32,10 @@ LEGACY_STOCK_UNTIL = 1_767_196_800
 
 OUT_AFTER_IN_SECONDS = 24 * 3600
 """A transfer may look as if it arrived before it left by this much: clocks differ (ours)."""
+
+
+WHOLE = Decimal(0)
+"""The units of an event that is about the whole pack."""
 
 
 class State(IntEnum):
@@ -67,8 +72,10 @@ class Event:
     line_number: int
     business_time: int
     receive_time: int
-    units: int = 0
-    """Smallest units of a split sale or return; 0 = the whole pack."""
+    units: Decimal = WHOLE
+    """Smallest units of a split sale or return, to 4 decimals (half a tablet); 0 = the whole pack."""
+    divided: bool = False
+    """Its units are an equal share of a split line with several codes: how they lay is not known."""
     settlement_id: str = ""
     visit_number: str = ""
     person: str = ""
@@ -261,12 +268,12 @@ class _Reports:
         self.last = max(self.last, other.last)
 
     @property
-    def units(self) -> int:
+    def units(self) -> Decimal:
         """Units of the sale: those of the channel that says most; equal parts by one channel are one."""
-        parts: dict[int, set[int]] = {}
+        parts: dict[int, set[Decimal]] = {}
         for event in self.events:
             parts.setdefault(event.channel, set()).add(event.units)
-        return max(sum(units) for units in parts.values())
+        return max(sum(units, WHOLE) for units in parts.values())
 
 
 _Identity = tuple[int, tuple[int, int, str, int, str, int]]
@@ -356,7 +363,7 @@ class _Chain:
         reports = self.reports.get(_identity(event))
         return [event] if reports is None else reports.events
 
-    def units_of(self, event: Event) -> int:
+    def units_of(self, event: Event) -> Decimal:
         """Units of the sale or return that an event reports."""
         reports = self.reports.get(_identity(event))
         return event.units if reports is None or not event.counted else reports.units
@@ -601,7 +608,7 @@ def _take_back(event: Event, place: Place, chain: _Chain) -> Step:
     return Step(event, place, after, returned=returned, odd=odd)
 
 
-def _give_back_units(returned: Step, sales: tuple[Step, ...], here: str, units: int) -> tuple[Step, ...]:
+def _give_back_units(returned: Step, sales: tuple[Step, ...], here: str, units: Decimal) -> tuple[Step, ...]:
     """What stands after units of a sale came back; more than it had are of the other split sales here."""
     others = [
         sale

@@ -11,6 +11,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import ROUND_DOWN, Decimal
 from typing import Any, Protocol
 
 from tracecode.code import CodeClass, Reading, key_text, read_scan
@@ -29,8 +30,12 @@ from tracecode.document import (
 from tracecode.engine import records
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
 from tracecode.errors import DataLoss
-from tracecode.life_cycle import Event, InstitutionFacts, State, Step, fold
+from tracecode.life_cycle import INBOUND, SALES, WHOLE, Event, InstitutionFacts, State, Step, fold
+from tracecode.product import is_outer_package
 from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
+
+UNIT_STEP = Decimal("0.0001")
+"""Quantities have four decimals (N16,4)."""
 
 OTHER_IN = 106
 """inv_chg_type 其他入库 of NHSA interface 3502."""
@@ -141,7 +146,9 @@ def read_codes(
 
     def note(line: Line, reading: Reading, codes_on_line: int) -> None:
         split = line.split and document.kind in (DocumentKind.SALE, DocumentKind.SALE_RETURN)
-        units = int(line.quantity / max(1, codes_on_line)) if split else 0
+        units = WHOLE
+        if split:
+            units = (line.quantity / max(1, codes_on_line)).quantize(UNIT_STEP, ROUND_DOWN)
         known = events.get(reading.key)
         if known is not None:
             if units and known.units:
@@ -158,6 +165,7 @@ def read_codes(
             business_time=document.business_time,
             receive_time=receive_time,
             units=units,
+            divided=split and codes_on_line > 1,
             settlement_id=document.settlement_id,
             visit_number=document.visit_number,
             person=document.person,
@@ -449,6 +457,27 @@ class Index:
         """Canonical texts under which findings about a box stand."""
         return frozenset(key_text(alias) for alias in self.aliases(key))
 
+    def boxes(self, read: ReadDocument) -> list[str]:
+        """The item products of which a document receives an outer package without naming its contents."""
+        named = {parent for parent, _ in read.relations}
+        found = set()
+        for key, event in read.events.items():
+            if event.operation in INBOUND and key not in named:
+                product = self.product(identifier_of(key))
+                if product is not None and is_outer_package(product) and product.item_identifier:
+                    found.add(product.item_identifier)
+        return sorted(found)
+
+    def received_boxed(self, institution_code: str, identifier: str) -> bool:
+        """Whether an institution received an outer package of an item product with unnamed contents."""
+        number = self.institution_number(institution_code)
+        return bool(identifier) and self.store.get(records.outer_package_key(number, identifier)) is not None
+
+    def unreceived(self, institution_code: str, identifier: str) -> list[bytes]:
+        """The codes of a product that an institution sold without a receipt of their own."""
+        prefix = records.unreceived_key(self.institution_number(institution_code), identifier)
+        return [key[len(prefix) :] for key, _ in self.store.scan(prefix)]
+
     def parents(self, key: bytes) -> tuple[bytes, ...]:
         """The packages the code is inside of."""
         prefix = records.parent_key(key)
@@ -616,6 +645,8 @@ class Index:
         for parent, child in read.relations:
             self.store.put(records.child_key(parent, child), b"")
             self.store.put(records.parent_key(child, parent), b"")
+        for identifier in self.boxes(read):
+            self.store.put(records.outer_package_key(number, identifier), b"")
         touched = set(read.events)
         if document.kind is DocumentKind.DELETION:
             touched |= self._apply_deletion(entry.sequence, number, read)
@@ -684,6 +715,19 @@ class Index:
             steps = self.steps(key)
         known = self.code_record(key) or CodeRecord()
         self.store.put(records.code_key(key), self._fold_to_record(key, known, steps).to_bytes())
+        self._put_unreceived(key, steps)
+
+    def _put_unreceived(self, key: bytes, steps: tuple[Step, ...]) -> None:
+        """Remember a code that was sold without a receipt: its carton's receipt may still come."""
+        identifier = identifier_of(key)
+        counted = [step.event for step in steps if step.event.counted]
+        received = {event.institution for event in counted if event.operation in INBOUND}
+        for event in counted:
+            here = event.institution
+            if identifier and event.operation in SALES and here not in received:
+                if self.facts(here).uploads_receipt_codes:
+                    number = self.institution_number(here)
+                    self.store.put(records.unreceived_key(number, identifier, key), b"")
 
     def _fold_to_record(self, key: bytes, known: CodeRecord, steps: tuple[Step, ...]) -> CodeRecord:
         counted = [step for step in steps if step.event.counted]
@@ -700,8 +744,8 @@ class Index:
         units_left = 0
         if place.state is State.SPLIT:
             product = self.product(identifier_of(key))
-            units = sum(sale.event.units for sale in place.sales)
-            units_left = max(0, (product.splittable_units if product else 0) - units)
+            units = sum((sale.event.units for sale in place.sales), WHOLE)
+            units_left = max(0, int((product.splittable_units if product else 0) - units))
         received = place.received_at(place.institution)
         lot = expiry = None
         if received is not None:

@@ -266,7 +266,12 @@ class Judge:
         for parent, child in read.relations:
             packages.setdefault(child, []).append(parent)
         deleted = {target.sequence for target in targets}
-        touched = (*own, *(key for target in targets for key in target.read.events))
+        boxed = {(read.document.institution_code, each) for each in self.index.boxes(read)}
+        touched = (
+            *own,
+            *(key for target in targets for key in target.read.events),
+            *(key for institution, each in boxed for key in self.index.unreceived(institution, each)),
+        )
         chains: dict[bytes, _Chain] = {}
         for key in self.index.covered(touched):
             aliases = self.index.aliases(key)
@@ -282,7 +287,7 @@ class Judge:
                 if event.deleted_by:
                     events.append(deletion_event(self.index.stored(pending).read, event))
             steps = fold(events, self.index.facts)
-            chains[key] = self._judge_chain(key, steps)
+            chains[key] = self._judge_chain(key, steps, boxed)
         return list(chains.values())
 
     def _with_packages(
@@ -338,7 +343,8 @@ class Judge:
                 waiting += [*self.index.parents(parent), *packages.get(parent, ())]
         return []
 
-    def _judge_chain(self, key: bytes, steps: tuple[Step, ...]) -> _Chain:
+    def _judge_chain(self, key: bytes, steps: tuple[Step, ...], boxed: set[tuple[str, str]]) -> _Chain:
+        """`boxed`: institution and product of outer packages that the document itself receives."""
         new = self.index.replaced_by(key)
         code = key_text(new or key)
         identifier = identifier_of(new or key)
@@ -362,6 +368,8 @@ class Judge:
                 registry=self.index.facts,
                 holds=holds,
                 thresholds=self.rule_base.thresholds,
+                boxed=(event.institution, identifier) in boxed
+                or self.index.received_boxed(event.institution, identifier),
             )
             findings = [finding for rule in CHAIN_RULES for finding in rule(evidence)]
             day = china_day(event.time)

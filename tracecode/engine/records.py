@@ -45,6 +45,8 @@ class Table(IntEnum):
     REPLACEMENT = ord("a")
     CHILD = ord("k")
     PARENT = ord("q")
+    OUTER_PACKAGE = ord("o")
+    UNRECEIVED = ord("w")
     UNKNOWN_PRODUCT = ord("u")
     META = ord("m")
 
@@ -108,6 +110,17 @@ def lot_hold_key(identifier: str, lot_number: str, hold_id: str = "") -> bytes:
     return b"l" + identifier.encode() + b"\0" + lot_number.encode() + b"\0" + hold_id.encode()
 
 
+def outer_package_key(institution_number: int, identifier: str) -> bytes:
+    """Of an item product of which an institution received an outer package whose contents nobody named."""
+    return b"o" + struct.pack(">I", institution_number) + identifier.encode()
+
+
+def unreceived_key(institution_number: int, identifier: str, code: bytes = b"") -> bytes:
+    """Of a code that an institution sold without a receipt of its own, by its product; without a code the
+    prefix of all of them."""
+    return b"w" + struct.pack(">IB", institution_number, 0) + identifier.encode() + b"\0" + code
+
+
 def replacement_key(key: bytes) -> bytes:
     """Of any code of a box whose code the platform replaced; the value is `codes_to_bytes` of all of them."""
     return b"a" + key
@@ -147,7 +160,7 @@ def unknown_product_key(identifier: str) -> bytes:
 def superseded_key(document: bytes, sequence: int) -> bytes:
     """Of a document whose number a correction took over; `document` is its document_key. Without its last
     8 bytes the prefix of all of them."""
-    return b"D" + document[1:] + struct.pack(">Q", sequence)
+    return b"D" + document[1:] + b"\0" + struct.pack(">Q", sequence)
 
 
 def number_deletion_key(
@@ -164,6 +177,8 @@ def group(key: bytes) -> bytes | None:
         return key[: 2 + key[1]]
     if table in b"bxD":
         return key[:-8]
+    if table == ord("w"):
+        return key[: key.index(b"\0", 6) + 1]
     if table == ord("l"):
         return key[: key.index(b"\0", key.index(b"\0") + 1) + 1]
     return None

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from math import ceil
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -270,7 +271,7 @@ class StoreEngine:
             business_time=Timestamp(seconds=event.business_time),
             receive_time=Timestamp(seconds=event.receive_time),
             effective_time=Timestamp(seconds=event.time),
-            units=min(event.units, UINT32_MAX),
+            units=min(ceil(event.units), UINT32_MAX),
             refused=event.refused,
             deleted_by_sequence=event.deleted_by,
             package_code=key_text(event.package) if event.package else "",

@@ -3,7 +3,8 @@
 Fires on a split sale when the units of the standing split sales of the code up to it, less those
 returned, exceed the pack's splittable units by more than `split_tolerance_units` (0): ALERT. Where the
 catalogue does not know how many units the pack holds: WARN from more than `split_unknown_sales` (3)
-standing split sales.
+standing split sales; and WARN where a line with several codes had its units divided equally among them,
+because how they lay is not known.
 
 A sale elsewhere of lower custody than this one is not counted: somebody else's slip must not use up the
 pack of the one who has it. A second report of one sale counts once.
@@ -16,6 +17,7 @@ from __future__ import annotations
 from tracecode.document import Operation
 from tracecode.evidence import ChainEvidence
 from tracecode.finding import Evidence, Finding, FindingType, Severity
+from tracecode.life_cycle import WHOLE
 from tracecode.product import can_split
 
 
@@ -30,12 +32,14 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
         if sale.event.operation is Operation.SPLIT_SALE
         and (sale.event.institution == event.institution or sale.custody >= step.custody)
     ]
-    units = event.units + sum(sale.units for sale in earlier)
+    units = event.units + sum((sale.units for sale in earlier), WHOLE)
     product = evidence.product
     if product is not None and can_split(product):
         if units <= product.splittable_units + thresholds.split_tolerance_units:
             return ()
-        severity, holds = Severity.ALERT, str(product.splittable_units)
+        divided = event.divided or any(sale.divided for sale in earlier)
+        severity = Severity.WARN if divided else Severity.ALERT
+        holds = str(product.splittable_units)
     else:
         if len(earlier) + 1 <= thresholds.split_unknown_sales:
             return ()

@@ -3,7 +3,8 @@
 Fires on a sale when the chain shows no receipt, transfer in or opening stock of the box here at any time
 (its package counts too), and nobody else has it: ALERT where the institution uploads the codes it
 receives, INFO where it does not, because there the absence proves nothing; WARN where a shop of the same
-group received it, at most `receipt_late_hours` (48) after the sale: they moved it without a transfer.
+group received it, at most `receipt_late_hours` (48) after the sale: they moved it without a transfer; and
+where the institution received an outer package of the product whose contents nobody named.
 
 A box that somebody else has, or that is on its way, is STOCK_NOT_HERE; one that left here before is
 STOCK_ALREADY_OUT; a sale before `legacy_stock_until` is EXEMPT_LEGACY_STOCK.
@@ -28,7 +29,7 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     uploads = institution.uploads_receipt_codes
     fact = show_institution("receipt_codes", institution, "uploaded" if uploads else "not_uploaded")
     severity = Severity.ALERT if uploads else Severity.INFO
-    if uploads and _came_to_group(evidence):
+    if uploads and (evidence.boxed or _came_to_group(evidence)):
         severity = Severity.WARN
     return (evidence.found(FindingType.STOCK_NEVER_RECEIVED, severity, fact),)
 
