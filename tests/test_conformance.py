@@ -202,6 +202,18 @@ def test_a_correction_under_the_same_number_may_come_in_any_order(
     assert isinstance(rejected, DocumentReused)
 
 
+def test_a_document_that_an_earlier_deletion_takes_back_is_told_so(story: Story) -> None:
+    """Uploaded again under the deleted batch serial without saying what it corrects: the answer names why."""
+    story.tell(stocked(1))
+    (gone,) = story.tell(deletion(SHOP, "D1", NOON + 2 * HOUR, batch="B7"))
+
+    late = sale(SHOP, "S1", NOON + HOUR, line(code(1), batch="B7"))
+    (verdict,) = story.tell(late, delay=3 * HOUR)
+
+    assert verdict.deleted_by_sequence == gone.sequence
+    assert story.ledger.get_code(code(1)).status.active_sales == 0
+
+
 def test_the_second_sale_elsewhere_is_refused_when_asked(story: Story) -> None:
     """A box sold at SHOP is asked for at OTHER: BLOCK, REFUSED, and nothing moves."""
     story.tell(stocked(1), sale(SHOP, "S1", NOON + HOUR, line(code(1)), person="A"))

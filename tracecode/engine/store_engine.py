@@ -133,7 +133,7 @@ class StoreEngine:
         except DocumentRejected as rejected:
             return rejected
         if isinstance(judgement, Repeat):
-            verdict = first_verdict(self.index.stored(judgement.sequence))
+            verdict = self._first_answer(judgement.sequence)
             verdict.repeat = True
             return verdict
         read, steps = judgement.read, judgement.steps
@@ -145,7 +145,13 @@ class StoreEngine:
                 self.index.apply(entry)
         first = judgement.entries[0]
         self._learn_products(first)
-        return first_verdict(self.index.stored(first.sequence))
+        return self._first_answer(first.sequence)
+
+    def _first_answer(self, sequence: int) -> finding_pb2.Verdict:
+        stored = self.index.stored(sequence)
+        verdict = first_verdict(stored)
+        verdict.deleted_by_sequence = self.index.record_of(stored).deleted_by
+        return verdict
 
     def _append(self, entry: journal_pb2.JournalEntry) -> None:
         self.store.append(entry.SerializeToString(deterministic=True))
@@ -186,6 +192,7 @@ class StoreEngine:
             del standing.findings[:]
             standing.findings.extend(findings)
             standing.revision = revision
+            standing.deleted_by_sequence = record.deleted_by
             return DocumentRecord(
                 document=document_pb2.Document.FromString(stored.entry.document.document),
                 receive_time_ns=stored.entry.receive_time_ns,

@@ -365,6 +365,7 @@ class Verdict(_message.Message):
     RULE_BASE_VERSION_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     REPEAT_FIELD_NUMBER: _builtins.int
+    DELETED_BY_SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The entry in the journal: the verdict's id, the same for every repeat. 0 = nothing was written."""
     outcome: Global___Outcome.ValueType
@@ -376,6 +377,10 @@ class Verdict(_message.Message):
     rule_base_version: _builtins.str
     repeat: _builtins.bool
     """The same document had been recorded before; this is its answer."""
+    deleted_by_sequence: _builtins.int
+    """The deletion (3507) that takes the document back, 0 = none; it may have arrived before it. A document
+    meant to stand after such a deletion names what it corrects in corrects_document_number.
+    """
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]: ...
     @_builtins.property
@@ -397,10 +402,11 @@ class Verdict(_message.Message):
         rule_base_version: _builtins.str = ...,
         as_of: Global___AsOf | None = ...,
         repeat: _builtins.bool = ...,
+        deleted_by_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "final_time", b"final_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "final_time", b"final_time", "findings", b"findings", "outcome", b"outcome", "provisional", b"provisional", "repeat", b"repeat", "revision", b"revision", "rule_base_version", b"rule_base_version", "sequence", b"sequence", "severity", b"severity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "deleted_by_sequence", b"deleted_by_sequence", "final_time", b"final_time", "findings", b"findings", "outcome", b"outcome", "provisional", b"provisional", "repeat", b"repeat", "revision", b"revision", "rule_base_version", b"rule_base_version", "sequence", b"sequence", "severity", b"severity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
