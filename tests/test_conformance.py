@@ -472,6 +472,14 @@ STORIES: dict[str, tuple[list[document_pb2.Document], dict[int, dict[str, str]]]
         ],
         {1: {}, 2: {"STOCK_NEVER_RECEIVED": "INFO"}},
     ),
+    "lost, found and sold where receipts bear no codes": (
+        [
+            stock_change(QUIET, "L1", NOON + HOUR, 104, line(code(1))),
+            stock_change(QUIET, "F1", NOON + 9 * HOUR, 103, line(code(1))),
+            sale(QUIET, "S1", NOON + DAY, line(code(1))),
+        ],
+        {2: {}},
+    ),
     "a plain correction": (
         [
             stocked(1),

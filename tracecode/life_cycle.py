@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import IntEnum
 
-from tracecode.document import Operation
+from tracecode.document import DocumentKind, Operation
 
 INBOUND = frozenset({Operation.RECEIVE, Operation.TRANSFER_IN})
 SALES = frozenset({Operation.SALE, Operation.SPLIT_SALE})
@@ -452,7 +452,7 @@ def _come_in(event: Event, place: Place, chain: _Chain) -> Step:
     if event.other_in and any(sale.event.institution == here for sale in place.sales):
         return _take_back(event, place, chain)
     after = replace(place, received=(*place.received, event))
-    if _is_late_receipt(event, place):
+    if _is_late_receipt(event, place, chain):
         return Step(event, place, after)
     match place.state:
         case State.UNKNOWN:
@@ -491,10 +491,16 @@ def _come_in(event: Event, place: Place, chain: _Chain) -> Step:
     return Step(event, place, after, odd=odd)
 
 
-def _is_late_receipt(event: Event, place: Place) -> bool:
-    """The first receipt of a box that already left here: it was entered after the paper of its leaving."""
+def _is_late_receipt(event: Event, place: Place, chain: _Chain) -> bool:
+    """The first receipt of a box that already left here: it was entered after the paper of its leaving.
+
+    Only a supplier's receipt where receipts bear codes: elsewhere a box that was booked as lost has no
+    receipt either, and what comes in after it (103) was found.
+    """
     return (
-        place.state in (State.RETURNED_TO_SUPPLIER, State.DESTROYED, State.IN_TRANSIT)
+        event.document_kind == DocumentKind.RECEIPT
+        and chain.registry(event.institution).uploads_receipt_codes
+        and place.state in (State.RETURNED_TO_SUPPLIER, State.DESTROYED, State.IN_TRANSIT)
         and place.institution == event.institution
         and place.received_at(event.institution) is None
         and event.time - place.since <= RECEIPT_LATE_SECONDS
