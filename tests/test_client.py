@@ -8,7 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from running_server import ServerThread, register_institutions
 from wire import DRUG, INSTITUTION, make_long_sale, make_sale
@@ -29,6 +31,7 @@ from tracecode.v1 import (
     document_pb2,
     finding_pb2,
     ledger_service_pb2,
+    ledger_service_pb2_grpc,
 )
 
 
@@ -166,8 +169,9 @@ def test_every_method_of_the_client_reaches_the_service(client: LedgerClient) ->
 def test_a_long_history_is_read_over_many_pages(client: LedgerClient) -> None:
     """Pins that the client asks for every page, in order and without a gap."""
     code = make_sale().lines[0].codes[0]
-    for _ in range(7):
+    for seconds in range(7):
         sale = make_sale()
+        sale.business_time.seconds += seconds
         sale.lines[0].codes[0] = code
         client.record(sale)
 
@@ -351,6 +355,37 @@ def test_an_overloaded_service_is_given_the_time_it_asks_for() -> None:
     assert caught.value.reason == "PEER_OVER_LIMIT"
     assert len(pauses) == 2
     assert all(0.5 <= pause < 1.0 for pause in pauses)
+
+
+class _GoingDown(ledger_service_pb2_grpc.LedgerServiceServicer):
+    """A service that cuts the first call as gRPC does when its server stops, and answers the second."""
+
+    calls = 0
+
+    def RecordSale(
+        self, request: ledger_service_pb2.RecordSaleRequest, context: grpc.ServicerContext
+    ) -> ledger_service_pb2.RecordSaleResponse:
+        self.calls += 1
+        if self.calls == 1:
+            context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+        return ledger_service_pb2.RecordSaleResponse(verdict=finding_pb2.Verdict(sequence=7))
+
+
+def test_a_call_that_a_stopping_server_cut_is_made_again() -> None:
+    """Pins that CANCELLED from the other side is an unknown outcome like a broken connection."""
+    service = _GoingDown()
+    server = grpc.server(ThreadPoolExecutor(1))
+    ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with LedgerClient(f"127.0.0.1:{port}", deadline_seconds=5, seed=4) as client:
+            verdict = client.record(make_sale())
+    finally:
+        server.stop(None).wait()
+
+    assert verdict.sequence == 7
+    assert service.calls == 2
 
 
 # --- streams --------------------------------------------------------------------------------------

@@ -79,6 +79,8 @@ _KINDS: dict[grpc.StatusCode, type[CallFailed]] = {
     grpc.StatusCode.NOT_FOUND: NotKnown,
     grpc.StatusCode.UNAVAILABLE: Unanswered,
     grpc.StatusCode.DEADLINE_EXCEEDED: Unanswered,
+    # The client cancels only what it has given up on: a server that goes down has cut the call.
+    grpc.StatusCode.CANCELLED: Unanswered,
 }
 
 
