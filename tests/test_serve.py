@@ -133,7 +133,7 @@ def test_a_restart_is_not_noticed(tmp_path: Path) -> None:
     end = threading.Event()
 
     def sell(till: int) -> None:
-        with LedgerClient(address, deadline_seconds=5, attempts=8, seed=till) as client:
+        with LedgerClient(address, deadline_seconds=5, attempts=20, seed=till) as client:
             for count in itertools.count():
                 if end.is_set():
                     return
@@ -152,7 +152,7 @@ def test_a_restart_is_not_noticed(tmp_path: Path) -> None:
         status = first.stop()
         before = len(sequences)
         with ServerProcess(data_directory=tmp_path / "ledger", listen=address) as second:
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 60
             while len(sequences) < before + 50 and time.monotonic() < deadline:
                 time.sleep(0.02)
             end.set()
