@@ -245,7 +245,7 @@ def test_a_line_of_the_log_is_json_without_a_callers_line_ends() -> None:
 def test_what_a_library_says_comes_without_the_values_it_was_said_of() -> None:
     """Pins that gRPC's own warnings reach the log and a person in their arguments does not."""
     stream = io.StringIO()
-    logger = logging.getLogger("tests.library")
+    logger = logging.getLogger("tests.other")
     handler = LibraryLog(build_log("info", stream))
     logger.addHandler(handler)
     logger.propagate = False
@@ -259,7 +259,7 @@ def test_what_a_library_says_comes_without_the_values_it_was_said_of() -> None:
 
     line = json.loads(stream.getvalue())
     assert (line["library"], line["message"], line["error"]) == (
-        "tests.library",
+        "tests.other",
         "cannot send %s",
         "ValueError",
     )
