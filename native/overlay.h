@@ -61,6 +61,9 @@ inline size_t group_size(std::string_view key) noexcept {
     case 'w':  // sale without a receipt: institution and 00, identifier, NUL | code
         end = key.find('\0', 6);
         return end == key.npos ? 0 : end + 1;
+    case 'U':  // document with an unknown product: identifier, NUL | sequence
+        end = key.find('\0', 1);
+        return end == key.npos ? 0 : end + 1;
     case 'h':  // code hold, child, parent: length and code | the rest
     case 'k':
     case 'q':

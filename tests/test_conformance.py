@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -807,6 +808,38 @@ def test_a_story_ends_in_the_same_verdicts_in_every_order_of_arrival(story: Stor
             stands = other.standing(documents[at])
             stands.pop("LATE_UPLOAD", None)
             assert stands == findings, f"in the order {order}, document {at}"
+        told.close()
+
+
+def test_a_product_is_learnt_alike_whatever_arrives_first(story: Story) -> None:
+    """Pins that a receipt and sales from before the fifth sale are judged again when it has come; that a
+    swap among them is found, one level milder; and that late sales make others too old to be let pass."""
+    unknown, ageing = "8999999", "8999998"
+    shops = (SHOP, OTHER, SISTER, FAR, SHOP, OTHER)
+    sales = [
+        sale(shop, f"S{n}", NOON + n * HOUR, line(code(n, unknown)), person=f"P{n}")
+        for n, shop in enumerate(shops)
+    ]
+    delivered = receipt(SHOP, "R1", NOON - HOUR, line(code(0, unknown), code(4, unknown)))
+    swapped = sale(FAR, "S9", NOON + HOUR, line(code(9, unknown), drug=OTHER_DRUG), person="P9")
+    first = sale(QUIET, "S1", NOON - 31 * DAY, line(code(1, ageing)), person="P1")
+    later = sale(QUIET, "S2", NOON, line(code(2, ageing)), person="P2")
+    documents = [*sales, delivered, swapped, first, later]
+    receive_times = [(NOON + DAY) * NS] * len(documents)
+    story.ledger.record(documents, receive_times)
+    ends = [story.standing(document) for document in documents]
+
+    assert not any("PRODUCT_UNKNOWN" in end for end in ends[:-2])
+    assert ends[7]["SWAP_PRODUCT"] == "ALERT"
+    assert [end["PRODUCT_UNKNOWN"] for end in ends[-2:]] == ["INFO", "WARN"]
+    for seed in range(20):
+        shuffled = random.Random(seed).sample(documents, len(documents))
+        told = Ledger.open(
+            None, engine="memory", person_key=PersonKey(b"k" * 32), clock_ns=lambda: BEFORE * NS
+        )
+        other = Story(told)
+        told.record(shuffled, receive_times)
+        assert [other.standing(document) for document in documents] == ends, f"shuffled by {seed}"
         told.close()
 
 

@@ -36,7 +36,12 @@ from documents import (
 from tracecode.code import read_scan
 from tracecode.engine import records
 from tracecode.engine.contract import Submission
-from tracecode.engine.index import CACHED_CODES_MAX, UNKNOWN_INSTITUTIONS_MAX
+from tracecode.engine.index import (
+    CACHED_CODES_MAX,
+    UNKNOWN_DOCUMENTS_MAX,
+    UNKNOWN_DRUG_CODES_MAX,
+    UNKNOWN_INSTITUTIONS_MAX,
+)
 from tracecode.engine.lmdb import LmdbEngine
 from tracecode.engine.store_engine import StoreEngine
 from tracecode.errors import DocumentRejected, FieldInvalid
@@ -289,7 +294,8 @@ def test_asking_for_products_that_do_not_exist_is_not_remembered(ledger: Ledger)
 
 
 def test_what_is_remembered_of_an_unknown_product_is_bounded() -> None:
-    """Every sale rewrites it; without a bound, popular contradictory ones would fill the disk."""
+    """Every sale rewrites it; without a bound, popular contradictory ones would fill the disk, and judging
+    what came before it was learnt would hold everybody up."""
     ledger = Ledger.open(None, engine="memory", person_key=KEY, clock_ns=lambda: (NOON + DAY) * NS)
     tell(
         ledger,
@@ -298,16 +304,17 @@ def test_what_is_remembered_of_an_unknown_product_is_bounded() -> None:
                 f"P1305{number:07}",
                 f"S{number}",
                 NOON + number,
-                line(code(number, "8999999"), drug=DRUG if number % 2 else OTHER_DRUG),
-                line(code(1000 + number, "8999999"), drug=f"X{number}"),
+                line(code(number, "8999999"), drug=f"X{number % 40}"),
             )
-            for number in range(2 * UNKNOWN_INSTITUTIONS_MAX + 20)
+            for number in range(2 * UNKNOWN_DOCUMENTS_MAX)
         ),
     )
+    documents = len(engine_of(ledger).index.unknown_documents(["8999999"]))
     value = engine_of(ledger).store.get(records.unknown_product_key("8999999"))
     ledger.close()
     assert value is not None
-    assert len(value) < 2 * UNKNOWN_INSTITUTIONS_MAX * 20
+    assert len(value) < UNKNOWN_DRUG_CODES_MAX * UNKNOWN_INSTITUTIONS_MAX * 20
+    assert documents == UNKNOWN_DOCUMENTS_MAX
 
 
 def test_long_documents_do_not_fill_the_memory_for_short_ones(ledger: Ledger) -> None:

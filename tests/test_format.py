@@ -67,8 +67,12 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
     "w": (records.unreceived_key(7, "8206233", _BOX.key), b""),
     "u": (
         records.unknown_product_key("8999999"),
-        json.dumps({"drug_codes": {}, "first_seen": 1_773_547_200}, sort_keys=True).encode(),
+        json.dumps(
+            {"documents": 1, "drug_codes": {}, "first_seen": 1_773_547_200, "last_seen": 1_773_547_200},
+            sort_keys=True,
+        ).encode(),
     ),
+    "U": (records.unknown_document_key("8999999", 5), b""),
     "m": (records.meta_key("applied_sequence"), records.U64.pack(5)),
 }
 ENTRY = journal_pb2.JournalEntry(

@@ -43,11 +43,14 @@ OTHER_IN = 106
 CACHED_CODES_MAX = 200_000
 """Codes, on however many documents, that are kept read: a document holds up to 3,500 of them (ours)."""
 
-UNKNOWN_DRUG_CODES_MAX = 2
-"""Drug codes remembered of an identifier without a product: two contradict each other, which is for ever."""
+UNKNOWN_DRUG_CODES_MAX = 16
+"""Drug codes remembered of an identifier without a product: one product has few (ours)."""
 
 UNKNOWN_INSTITUTIONS_MAX = 100
 """Institutions remembered of each of them; no rule base asks for so many before it learns (ours)."""
+
+UNKNOWN_DOCUMENTS_MAX = 1_000
+"""Documents of each of them that are judged again once it is learnt, the first to arrive (ours)."""
 
 KEYED = (CodeClass.TWENTY_DIGIT, CodeClass.GS1, CodeClass.ENTERPRISE, CodeClass.LOGISTIC_UNIT)
 """Classes of scans that name one box and therefore have a chain."""
@@ -338,35 +341,64 @@ class Index:
     def learnable(
         self, read: ReadDocument, sales_min: int, institutions_min: int
     ) -> list[catalogue_pb2.Product]:
-        """Products that consistent sales have taught, of the identifiers on a document."""
+        """Products that consistent sales have taught, of the identifiers on a document.
+
+        A drug code is learnt that enough institutions billed often enough. What others bill then adds to
+        it or not, but takes nothing back: so the end is the same in whatever order the sales came.
+        """
         if read.document.kind is not DocumentKind.SALE:
             return []
-        identifiers = {reading.identifier for line in read.lines for reading in line.readings}
         products = []
-        for identifier in sorted(identifiers - {""}):
-            value = self.store.get(records.unknown_product_key(identifier))
-            if value is None or self.product(identifier) is not None:
+        for identifier in _identifiers(read):
+            seen = self._unknown(identifier)
+            known = self.product(identifier)
+            if seen is None or (known is not None and not known.learned):
                 continue
-            drug_codes = json.loads(value)["drug_codes"]
-            if len(drug_codes) != 1:
-                continue
-            drug_code, sold = next(iter(drug_codes.items()))
-            if sold["sales"] >= sales_min and len(sold["institutions"]) >= institutions_min:
+            before = set() if known is None else set(known.drug_codes)
+            drug_codes = before | {
+                drug_code
+                for drug_code, sold in seen["drug_codes"].items()
+                if sold["sales"] >= sales_min and len(sold["institutions"]) >= institutions_min
+            }
+            if drug_codes != before:
                 products.append(
                     catalogue_pb2.Product(
                         identifier=identifier,
                         package_level=1,
-                        drug_codes=[drug_code],
+                        drug_codes=sorted(drug_codes),
                         units_per_package=1,
                         learned=True,
                     )
                 )
         return products
 
+    def _unknown(self, identifier: str) -> dict[str, Any] | None:
+        """What was seen of an identifier before the catalogue knew it."""
+        value = self.store.get(records.unknown_product_key(identifier))
+        return None if value is None else json.loads(value)
+
     def unknown_since(self, identifier: str, time: int) -> int:
         """First time an identifier without a product was seen, at most `time`."""
-        value = self.store.get(records.unknown_product_key(identifier))
-        return time if value is None else min(time, json.loads(value)["first_seen"])
+        seen = self._unknown(identifier)
+        return time if seen is None else min(time, seen["first_seen"])
+
+    def aged(self, read: ReadDocument, seconds: int) -> list[str]:
+        """Unknown identifiers on a document that is the earliest of them, by more than `seconds`: others
+        are now later than had been thought."""
+        found = []
+        for identifier in _identifiers(read):
+            seen = self._unknown(identifier)
+            if seen is not None and seen["first_seen"] == read.time < seen["last_seen"] - seconds:
+                found.append(identifier)
+        return found
+
+    def unknown_documents(self, identifiers: Iterable[str]) -> list[int]:
+        """Entries of the documents that had one of these identifiers before it was learnt."""
+        found = set()
+        for identifier in identifiers:
+            for key, _ in self.store.scan(records.unknown_document_key(identifier, 0)[:-8]):
+                found.add(int.from_bytes(key[-8:], "big"))
+        return sorted(found)
 
     # What the journal says.
 
@@ -655,8 +687,7 @@ class Index:
             self.store.put(records.code_key(code), replace(known, head=entry.sequence).to_bytes())
         for code in self.covered(sorted(touched)):
             self._put_code(code, steps.get(code))
-        if document.kind is DocumentKind.SALE:
-            self._observe_unknown(read)
+        self._observe_unknown(read)
 
     def _apply_deletion(self, sequence: int, number: int, read: ReadDocument) -> set[bytes]:
         document = read.document
@@ -833,24 +864,38 @@ class Index:
     def _observe_unknown(self, read: ReadDocument) -> None:
         """Remember what identifiers without a product are sold as, so that they can be learnt."""
         for line in read.lines:
-            for reading in line.readings:
-                identifier = reading.identifier
-                if not identifier or self.product(identifier) is not None:
-                    continue
-                key = records.unknown_product_key(identifier)
-                value = self.store.get(key)
-                seen: dict[str, Any] = {"first_seen": read.time, "drug_codes": {}}
-                if value is not None:
-                    seen = json.loads(value)
-                seen["first_seen"] = min(seen["first_seen"], read.time)
-                drug_code, drug_codes = line.line.drug_code, seen["drug_codes"]
-                if drug_code and (drug_code in drug_codes or len(drug_codes) < UNKNOWN_DRUG_CODES_MAX):
-                    sold = drug_codes.setdefault(drug_code, {"sales": 0, "institutions": []})
-                    sold["sales"] += 1
-                    code, institutions = read.document.institution_code, sold["institutions"]
-                    if code not in institutions and len(institutions) < UNKNOWN_INSTITUTIONS_MAX:
-                        sold["institutions"] = sorted([*institutions, code])
-                self.store.put(key, json.dumps(seen, sort_keys=True).encode())
+            drug_code = line.line.drug_code if read.document.kind is DocumentKind.SALE else ""
+            for identifier in (reading.identifier for reading in line.readings if reading.identifier):
+                product = self.product(identifier)
+                # What was learnt can be added to by what it is billed as elsewhere.
+                if product is None or (product.learned and drug_code and drug_code not in product.drug_codes):
+                    self._observe(identifier, drug_code, read)
+
+    def _observe(self, identifier: str, drug_code: str, read: ReadDocument) -> None:
+        seen = self._unknown(identifier)
+        if seen is None:
+            seen = {"documents": 0, "drug_codes": {}, "first_seen": read.time, "last_seen": read.time}
+        seen["first_seen"] = min(seen["first_seen"], read.time)
+        seen["last_seen"] = max(seen["last_seen"], read.time)
+        document = records.unknown_document_key(identifier, read.sequence)
+        if seen["documents"] < UNKNOWN_DOCUMENTS_MAX and self.store.get(document) is None:
+            seen["documents"] += 1
+            self.store.put(document, b"")
+        drug_codes = seen["drug_codes"]
+        if drug_code and (drug_code in drug_codes or len(drug_codes) < UNKNOWN_DRUG_CODES_MAX):
+            sold = drug_codes.setdefault(drug_code, {"sales": 0, "institutions": []})
+            sold["sales"] += 1
+            code, institutions = read.document.institution_code, sold["institutions"]
+            if code not in institutions and len(institutions) < UNKNOWN_INSTITUTIONS_MAX:
+                sold["institutions"] = sorted([*institutions, code])
+        value = json.dumps(seen, sort_keys=True).encode()
+        self.store.put(records.unknown_product_key(identifier), value)
+
+
+def _identifiers(read: ReadDocument) -> list[str]:
+    """The product identifiers on the lines of a document."""
+    found = {reading.identifier for line in read.lines for reading in line.readings}
+    return sorted(found - {""})
 
 
 def deletion_event(deletion: ReadDocument, target: Event) -> Event:

@@ -509,23 +509,42 @@ class Judge:
             standing, _ = self.index.standing_findings(deletion)
             if _essence(m for m in standing if m.revisable) != _essence(found):
                 changed[sequence] = _sorted([*(m for m in standing if not m.revisable), *found])
-        revisions = []
-        for position, (sequence, findings) in enumerate(sorted(changed.items())):
-            _, revision = self.index.standing_findings(self.index.stored(sequence))
-            revisions.append(
-                journal_pb2.JournalEntry(
-                    sequence=entry.sequence + 1 + position,
-                    receive_time_ns=entry.receive_time_ns,
-                    revision=journal_pb2.Revision(
-                        revised_sequence=sequence,
-                        revision=revision + 1,
-                        cause_sequence=entry.sequence,
-                        findings=findings,
-                        rule_base_version=self.rule_base.version,
-                    ),
-                )
-            )
-        return revisions
+        return [
+            self._revision(revised, findings, entry, entry.sequence + 1 + position)
+            for position, (revised, findings) in enumerate(sorted(changed.items()))
+        ]
+
+    def judge_again(
+        self, revised: int, cause: journal_pb2.JournalEntry, sequence: int
+    ) -> journal_pb2.JournalEntry | None:
+        """The revision, as entry `sequence`, of what a document's lines say by the catalogue as it is now."""
+        stored = self.index.stored(revised)
+        standing, _ = self.index.standing_findings(stored)
+        now = self._judge_alone(stored.read)
+        if _essence(m for m in standing if not m.revisable) == _essence(now):
+            return None
+        findings = _sorted([*now, *(m for m in standing if m.revisable)])
+        return self._revision(revised, findings, cause, sequence)
+
+    def _revision(
+        self,
+        revised: int,
+        findings: list[finding_pb2.Finding],
+        cause: journal_pb2.JournalEntry,
+        sequence: int,
+    ) -> journal_pb2.JournalEntry:
+        _, revision = self.index.standing_findings(self.index.stored(revised))
+        return journal_pb2.JournalEntry(
+            sequence=sequence,
+            receive_time_ns=cause.receive_time_ns,
+            revision=journal_pb2.Revision(
+                revised_sequence=revised,
+                revision=revision + 1,
+                cause_sequence=cause.sequence,
+                findings=findings,
+                rule_base_version=self.rule_base.version,
+            ),
+        )
 
 
 def refuses(message: finding_pb2.Finding, now: int, final_time: int) -> bool:

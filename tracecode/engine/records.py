@@ -48,6 +48,7 @@ class Table(IntEnum):
     OUTER_PACKAGE = ord("o")
     UNRECEIVED = ord("w")
     UNKNOWN_PRODUCT = ord("u")
+    UNKNOWN_DOCUMENT = ord("U")
     META = ord("m")
 
 
@@ -157,6 +158,12 @@ def unknown_product_key(identifier: str) -> bytes:
     return b"u" + identifier.encode()
 
 
+def unknown_document_key(identifier: str, sequence: int) -> bytes:
+    """Of a document with an identifier that no catalogue knows; without its last 8 bytes the prefix of all
+    of them."""
+    return b"U" + identifier.encode() + b"\0" + struct.pack(">Q", sequence)
+
+
 def superseded_key(document: bytes, sequence: int) -> bytes:
     """Of a document whose number a correction took over; `document` is its document_key. Without its last
     8 bytes the prefix of all of them."""
@@ -175,7 +182,7 @@ def group(key: bytes) -> bytes | None:
     table = key[0]
     if table in b"kqh":
         return key[: 2 + key[1]]
-    if table in b"bxD":
+    if table in b"bxDU":
         return key[:-8]
     if table == ord("w"):
         return key[: key.index(b"\0", 6) + 1]

@@ -144,7 +144,7 @@ class StoreEngine:
             else:
                 self.index.apply(entry)
         first = judgement.entries[0]
-        self._learn_products(first)
+        self._learn(first)
         return self._first_answer(first.sequence)
 
     def _first_answer(self, sequence: int) -> finding_pb2.Verdict:
@@ -156,13 +156,12 @@ class StoreEngine:
     def _append(self, entry: journal_pb2.JournalEntry) -> None:
         self.store.append(entry.SerializeToString(deterministic=True))
 
-    def _learn_products(self, cause: journal_pb2.JournalEntry) -> None:
-        """Append what enough consistent sales have taught (PRODUCT_UNKNOWN; thresholds are ours)."""
-        products = self.index.learnable(
-            self.index.stored(cause.sequence).read,
-            self.rule_base.thresholds.learn_sales,
-            self.rule_base.thresholds.learn_institutions,
-        )
+    def _learn(self, cause: journal_pb2.JournalEntry) -> None:
+        """Append what enough consistent sales have taught of products that no catalogue knows, and judge
+        again the documents that came before it (PRODUCT_UNKNOWN; thresholds are ours)."""
+        read = self.index.stored(cause.sequence).read
+        thresholds = self.rule_base.thresholds
+        products = self.index.learnable(read, thresholds.learn_sales, thresholds.learn_institutions)
         if products:
             entry = journal_pb2.JournalEntry(
                 sequence=self.store.sequence + 1,
@@ -171,6 +170,13 @@ class StoreEngine:
             )
             self._append(entry)
             self.index.apply(entry)
+        changed = {product.identifier for product in products}
+        changed |= set(self.index.aged(read, thresholds.product_learning_days * 86_400))
+        for sequence in self.index.unknown_documents(changed):
+            revision = self._judge.judge_again(sequence, cause, self.store.sequence + 1)
+            if revision is not None:
+                self._append(revision)
+                self.index.apply(revision)
 
     def document(
         self, institution_code: str, kind: document_pb2.DocumentKind.ValueType, document_number: str

@@ -2,8 +2,9 @@
 
 Fires once for each unknown identifier (7 digits or GTIN) of a line. INFO until `product_learning_days`
 (30) after it was first seen, then WARN on a sale; INFO on every other document, where nothing is compared
-with it. Codes of an enterprise and of logistic units have no identifier: silent. A catalogue has gaps,
-and a window that stops the clerk for one helps nobody: never more than WARN.
+with it. Once enough consistent sales have taught what it is sold as, the documents before them are judged
+again and lose it. Codes of an enterprise and of logistic units have no identifier: silent. A catalogue has
+gaps, and a window that stops the clerk for one helps nobody: never more than WARN.
 
 Source: ours.
 """
