@@ -3,7 +3,7 @@
 
 Reading order: read_scan.pxi (a scan becomes a canonical key); FORMAT.md (what is on disk); store.pxi
 (journal, index and overlay) on layouts.pxi, lmdb_library.pxi and directory.pxi; clearing.pxi (plain
-documents without Python) on wire.pxi.
+documents without Python) on wire.pxi and page_walk.h; question.pxi and requests.pxi (the bytes of calls).
 Touch Python objects before and after a nogil block, never inside.
 """
 
@@ -16,3 +16,5 @@ include "directory.pxi"
 include "store.pxi"
 include "wire.pxi"
 include "clearing.pxi"
+include "question.pxi"
+include "requests.pxi"

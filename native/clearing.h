@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "page_walk.h"
+
 namespace tracecode {
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are little-endian and copied as they are");
@@ -56,9 +58,20 @@ static_assert(sizeof(DocumentRecord) == 32);
 static_assert(sizeof(ProductHead) == 12);
 static_assert(sizeof(InstitutionHead) == 16);
 
+struct Notice {  // STOCK_NEVER_RECEIVED of a sold code, which tells where receipts carry no codes
+    uint32_t line_number;
+    std::string code;  // canonical text
+
+    bool operator<(const Notice &other) const noexcept {
+        return line_number != other.line_number ? line_number < other.line_number : code < other.code;
+    }
+};
+
 struct Guards {  // of the rule base in force
     int64_t late_seconds = 0;
     int64_t future_skew_seconds = 0;
+    int64_t provisional_seconds = 0;
+    int32_t legacy_stock_until_day = 0;
 };
 
 struct Candidate {  // a document that may be plain
@@ -71,29 +84,38 @@ struct PlainLine {
     std::string_view drug_code;
     std::string_view lot;
     int32_t expiry_day;
+    uint32_t number;
 };
 
 struct PlainCode {
     size_t key_at;  // in Plain::keys, the table's byte included
     size_t key_size;
     uint64_t hash;
+    uint64_t lot_hash;   // as the document says, 0 and NO_DAY where it says nothing
+    int32_t expiry_day;
+    uint32_t line_number;
     uint64_t previous;  // the entry before in the code's chain by arrival
     CodeRecord record;  // as it will be
 };
 
-struct Plain {  // a document so far; one for each store, so that nothing is allocated per document
+struct Plain {  // a document so far; kept and used again, so that nothing is allocated per document
     uint8_t kind;
     uint8_t deleted_type;
     uint32_t institution;
     uint32_t line_number;  // of the line before
     int64_t time;
     int32_t day;
-    std::string_view number;
+    bool uploads_receipt_codes;
+    std::string institution_code, division_code;  // where it does not upload them
+    std::vector<Notice> notices;
+    std::string document_key;
+    uint64_t document_hash;
     std::vector<std::string_view> lines;
     std::vector<std::string_view> scans;
     std::vector<std::string_view> batch_serials;
     std::vector<PlainCode> codes;
     std::vector<uint64_t> hashes;
+    std::vector<PageWalk::Wanted> wanted;  // the document's record, then those of its codes
     std::string keys;
     std::string product_identifier;  // the last one looked up, and what was found
     std::string_view product;
@@ -103,6 +125,7 @@ struct Plain {  // a document so far; one for each store, so that nothing is all
         lines.clear();
         batch_serials.clear();
         codes.clear();
+        notices.clear();
         keys.clear();
         product_identifier.clear();
         line_number = 0;

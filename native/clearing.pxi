@@ -3,16 +3,25 @@
 # Clearing never accuses. `check_*` ask, in a column, for all that makes a document plain; whatever is missing
 # returns False, and the same document is judged by the rules in tracecode/rules. If all of it holds, no rule
 # can fire, and `write_document` does to the journal and the index exactly what Index.apply would do.
-# Nothing is written before everything is checked. A new rule that could fire on a cleared document
-# needs a guard here; the property "cleared => every rule is silent and the bytes are the same" says so.
+# Nothing is written before everything is checked.
+#
+# It goes in three steps over some documents at once: read each by itself, with the catalogue; look for what
+# is known of all their codes side by side, because that waits for memory; check and write one after another.
+# The catalogue does not change meanwhile: clearing writes no record of it.
+#
+# A new rule that could fire on a cleared document needs a guard here; the property "cleared => every rule is
+# silent and the bytes are the same" says so.
 #
 # Two kinds of documents can be plain. A receipt: of codes that nobody has seen, and of lines without codes.
 # A sale: of whole packs that lie in stock at the institution, with no flag on their past, nothing pending,
-# and dates and lots that agree wherever they are said.
+# and dates and lots that agree wherever they are said. Where an institution does not upload the codes that it
+# receives, a code that nobody has seen is plain too, but for the notice that says so: STOCK_NEVER_RECEIVED
+# at INFO, as its rule gives it. That is no accusation, and half of the country's sales.
 
 from libcpp.algorithm cimport sort
 
 cdef enum:
+    DOCUMENTS_AT_ONCE = 64    # as many as fill the time that memory takes, and fit the nearest caches
     CHINA_SECONDS = 8 * 3600
     DAY_SECONDS = 86400
     BUSINESS_TIME_MIN = 946684800     # 2000-01-01 UTC, as in tracecode/document.py
@@ -51,15 +60,20 @@ cdef enum:
     DELETED_SALE = 4
     STAGE_BEFORE_SETTLEMENT = 1
     STAGE_REPORTED = 2
+    STATE_UNKNOWN = 1
     STATE_IN_STOCK = 2
     STATE_SOLD = 4
     OUTCOME_ACCEPTED = 1
+    SEVERITY_INFO = 1
 
 cdef enum:
     # Flags of the records, as in tracecode/engine/records.py.
     PRODUCT_SMALLEST_UNIT = 1
     PRODUCT_HELD = 2
     INSTITUTION_REGISTERED = 1
+    INSTITUTION_UPLOADS_RECEIPT_CODES = 2
+    INSTITUTION_DIVISION = 3          # in the message behind the head
+    CODE_FLAG_PACKAGE = 2
     CODE_FLAG_HELD = 4
 
 cdef inline bint is_printable_ascii(string_view text) noexcept nogil:
@@ -173,30 +187,91 @@ cdef inline string_view batch_group(string *key, char table, Plain *plain, strin
     return view_of_string(key[0])
 
 
-cdef bint clear_document(Store store, Candidate *candidate) noexcept nogil:
-    """Clear one document, or return False and leave nothing behind. Under the mutex."""
-    cdef Plain *plain = &store.plain
+cdef size_t clear_documents(Store store, Candidate *candidates, size_t count) noexcept nogil:
+    """Clear documents in order, at most DOCUMENTS_AT_ONCE; how many, before the first that is not plain. That
+    one leaves nothing behind. Under the mutex."""
+    cdef size_t readable = 0
+    cdef size_t cleared = 0
+    while readable < count and read_document(store, &candidates[readable], &store.plains[readable]):
+        readable += 1
+    if readable != 0:
+        look_ahead(store, readable)
+    while cleared < readable and check_known(store, &candidates[cleared], &store.plains[cleared]):
+        # After this point nothing can fail: the document is plain.
+        write_document(store, &candidates[cleared], &store.plains[cleared])
+        cleared += 1
+    return cleared
+
+
+cdef bint read_document(Store store, Candidate *candidate, Plain *plain) noexcept nogil:
+    """All that can be said of a document without knowing the past of its codes."""
     cdef size_t i
     plain.reset()
     if not check_document(store, candidate, plain):
         return False
     for i in range(plain.lines.size()):
-        if not check_line(store, plain, plain.lines[i]):
+        if not check_line(store, plain, plain.lines[i], <uint32_t> (i + 1)):
             return False
-    if not check_distinct(plain):
+    return check_distinct(plain)
+
+
+cdef void look_ahead(Store store, size_t count) noexcept nogil:
+    """Find the records of some documents and their codes as far as the index on disk has them, and bring
+    those of the overlays near. What is found is only a place to look at first: `find` decides."""
+    cdef size_t i, k, total
+    cdef Plain *plain
+    cdef Wanted wanted
+    total = 0
+    store.wanted.clear()
+    for i in range(count):
+        plain = &store.plains[i]
+        store.prefetch(plain.document_hash)
+        wanted.key = view_of_string(plain.document_key)
+        store.wanted.push_back(wanted)
+        for k in range(plain.codes.size()):
+            store.prefetch(plain.codes[k].hash)
+            wanted.key = code_key(plain, &plain.codes[k])
+            store.wanted.push_back(wanted)
+    for i in range(count):
+        plain = &store.plains[i]
+        store.prefetch_records(plain.document_hash)
+        for k in range(plain.codes.size()):
+            store.prefetch_records(plain.codes[k].hash)
+    store.walk_pages()
+    for i in range(count):
+        plain = &store.plains[i]
+        plain.wanted.assign(
+            store.wanted.begin() + total, store.wanted.begin() + (total + 1 + plain.codes.size())
+        )
+        total += 1 + plain.codes.size()
+
+
+cdef bint check_known(Store store, Candidate *candidate, Plain *plain) noexcept nogil:
+    """That the document is new, and that the past of each code is plain."""
+    cdef string_view value
+    cdef PlainCode *code
+    cdef size_t i
+    if store.find_walked(
+        view_of_string(plain.document_key), plain.document_hash, plain.wanted[0].found, &value
+    ) != MISSING:
         return False
-    if not check_batches(store, plain):
-        return False
-    # After this point nothing can fail: the document is plain.
-    write_document(store, candidate, plain)
-    return True
+    if candidate.request_id.size() != 0:
+        if look_up(store, request_key(plain, candidate), &value) != MISSING:
+            return False
+    for i in range(plain.codes.size()):
+        code = &plain.codes[i]
+        if plain.kind == KIND_RECEIPT:
+            if not check_received_code(store, plain, plain.wanted[i + 1].found, code):
+                return False
+        elif not check_sold_code(store, plain, plain.wanted[i + 1].found, code):
+            return False
+    return check_batches(store, plain)
 
 
 cdef bint check_document(Store store, Candidate *candidate, Plain *plain) noexcept nogil:
     """The document without its lines, and who reports it."""
     cdef WireMessage document, part
-    cdef string_view institution, value
-    cdef InstitutionHead head
+    cdef string_view institution, number
     cdef bint is_sale, is_receipt
     cdef int64_t receive_time = candidate.receive_time_ns // 1000000000
     if candidate.receive_time_ns <= 0:
@@ -219,12 +294,10 @@ cdef bint check_document(Store store, Candidate *candidate, Plain *plain) noexce
     elif not wire_read(document.texts[DOCUMENT_RECEIPT], WIRE_RECEIPT, &part, NULL):
         return False
     institution = document.texts[DOCUMENT_INSTITUTION]
-    if institution.size() != 12 or not c'A' <= institution.data()[0] <= c'Z':
+    if not is_institution_code(institution):
         return False
-    if not is_digits(institution.data() + 1, 11):
-        return False
-    plain.number = document.texts[DOCUMENT_NUMBER]
-    if plain.number.size() == 0 or not is_printable_ascii(plain.number):
+    number = document.texts[DOCUMENT_NUMBER]
+    if number.size() == 0 or not is_printable_ascii(number):
         return False
     if document.numbers[DOCUMENT_OFFLINE] or document.texts[DOCUMENT_CORRECTS].size() != 0:
         return False
@@ -237,14 +310,34 @@ cdef bint check_document(Store store, Candidate *candidate, Plain *plain) noexce
         return False
     if part.numbers[TIMESTAMP_NANOS] > 999999999:
         return False
+    if not 1 <= plain.lines.size() <= LINES_MAX:
+        return False
+    if not check_reporter(store, plain, institution, receive_time):
+        return False
+    numbered_key(&plain.document_key, c'd', plain.institution, plain.kind, number)
+    plain.document_hash = hash_key(view_of_string(plain.document_key))
+    return True
+
+
+cdef bint is_institution_code(string_view text) noexcept nogil:
+    """A letter and eleven digits."""
+    if text.size() != 12 or not c'A' <= text.data()[0] <= c'Z':
+        return False
+    return is_digits(text.data() + 1, 11)
+
+
+cdef bint check_reporter(
+    Store store, Plain *plain, string_view institution, int64_t receive_time
+) noexcept nogil:
+    """Who reports, and when: an institution in service, neither late nor with a clock that is ahead."""
+    cdef WireMessage fields
+    cdef string_view value, text
+    cdef InstitutionHead head
     if receive_time - plain.time > store.guards.late_seconds:
         return False
     if plain.time > receive_time + store.guards.future_skew_seconds:
         return False
     plain.day = <int32_t> ((plain.time + CHINA_SECONDS) // DAY_SECONDS)
-    if not 1 <= plain.lines.size() <= LINES_MAX:
-        return False
-
     if look_up(store, table_key(&plain.key, c'i', institution), &value) != FOUND:
         return False
     if value.size() < sizeof(head):
@@ -252,21 +345,27 @@ cdef bint check_document(Store store, Candidate *candidate, Plain *plain) noexce
     memcpy(&head, value.data(), sizeof(head))
     if not head.flags & INSTITUTION_REGISTERED:
         return False
-    if not head.service_start_day <= plain.day <= head.service_end_day:
-        return False
     plain.institution = head.number
-    if look_up(store, document_key(plain), &value) != MISSING:
-        return False
-    if candidate.request_id.size() == 0:
-        return True
-    return look_up(store, request_key(plain, candidate), &value) == MISSING
+    plain.uploads_receipt_codes = head.flags & INSTITUTION_UPLOADS_RECEIPT_CODES
+    if not plain.uploads_receipt_codes:
+        store.service_periods.clear()
+        if not wire_read(
+            string_view(value.data() + sizeof(head), value.size() - sizeof(head)), WIRE_INSTITUTION, &fields,
+            &store.service_periods,
+        ):
+            return False
+        text = fields.texts[INSTITUTION_DIVISION]
+        plain.division_code.assign(text.data(), text.size())
+        plain.institution_code.assign(institution.data(), institution.size())
+    return head.service_start_day <= plain.day <= head.service_end_day
 
 
-cdef bint check_line(Store store, Plain *plain, string_view message) noexcept nogil:
+cdef bint check_line(Store store, Plain *plain, string_view message, uint32_t position) noexcept nogil:
     """One line with its codes."""
     cdef WireMessage fields
     cdef PlainLine line
     cdef int32_t manufacture_day
+    cdef PlainReading reading
     cdef uint64_t count, number
     cdef bint is_whole
     cdef size_t i
@@ -280,6 +379,7 @@ cdef bint check_line(Store store, Plain *plain, string_view message) noexcept no
     if plain.line_number == 0 and number != 0 and message.data() != plain.lines[0].data():
         return False
     plain.line_number = <uint32_t> number
+    line.number = <uint32_t> number if number != 0 else position
     if fields.numbers[LINE_SPLIT]:
         return False
     line.drug_code = fields.texts[LINE_DRUG_CODE]
@@ -301,19 +401,20 @@ cdef bint check_line(Store store, Plain *plain, string_view message) noexcept no
     if line.drug_code.size() == 0 or plain.codes.size() + plain.scans.size() > LINES_MAX:
         return False
     for i in range(plain.scans.size()):
-        if not check_scan(store, plain, &line, plain.scans[i]):
+        if not check_scan(store, plain, &line, plain.scans[i], &reading):
             return False
     return True
 
 
-cdef bint check_scan(Store store, Plain *plain, PlainLine *line, string_view scan) noexcept nogil:
-    """One scan: what it reads as, its product, and what is known of the code."""
-    cdef PlainReading reading
+cdef bint check_scan(
+    Store store, Plain *plain, PlainLine *line, string_view scan, PlainReading *reading
+) noexcept nogil:
+    """One scan: what it reads as, and its product."""
     cdef PlainCode code
-    cdef string_view lot, key
+    cdef string_view lot
     if scan.size() > SCAN_OCTETS_MAX or not wire_is_text(scan, False):
         return False
-    if not read_plain(<const unsigned char *> scan.data(), <Py_ssize_t> scan.size(), &reading):
+    if not read_plain(<const unsigned char *> scan.data(), <Py_ssize_t> scan.size(), reading):
         return False
     if reading.code_class != CODE_TWENTY_DIGIT and reading.code_class != CODE_GS1:
         return False
@@ -326,25 +427,19 @@ cdef bint check_scan(Store store, Plain *plain, PlainLine *line, string_view sca
         return False
     if reading.production_days > plain.day:
         return False
-    if not check_product(store, plain, line, &reading):
+    if not check_product(store, plain, line, reading):
         return False
 
     code.key_at = plain.keys.size()
     plain.keys.push_back(c'c')
     plain.keys.append(<const char *> reading.key, reading.key_length)
     code.key_size = plain.keys.size() - code.key_at
-    key = string_view(plain.keys.data() + code.key_at, code.key_size)
-    code.hash = hash_key(key)
-    if line.lot.size() != 0:
-        lot = line.lot
-    cdef int32_t expiry_day = line.expiry_day
-    if expiry_day == NO_DAY and reading.expiry_days >= 0:
-        expiry_day = reading.expiry_days
-    if plain.kind == KIND_RECEIPT:
-        if not check_received_code(store, plain, key, hash_lot(lot), expiry_day, &code):
-            return False
-    elif not check_sold_code(store, plain, key, hash_lot(lot), expiry_day, &code):
-        return False
+    code.hash = hash_key(code_key(plain, &code))
+    code.lot_hash = hash_lot(lot if line.lot.size() == 0 else line.lot)
+    code.line_number = line.number
+    code.expiry_day = line.expiry_day
+    if code.expiry_day == NO_DAY and reading.expiry_days >= 0:
+        code.expiry_day = reading.expiry_days
     plain.codes.push_back(code)
     return True
 
@@ -379,11 +474,11 @@ cdef bint check_product(Store store, Plain *plain, PlainLine *line, PlainReading
 
 
 cdef bint check_received_code(
-    Store store, Plain *plain, string_view key, uint64_t lot_hash, int32_t expiry_day, PlainCode *code
+    Store store, Plain *plain, string_view found, PlainCode *code
 ) noexcept nogil:
-    """A code that comes in: nobody has seen it. `code` becomes what is known of it then."""
+    """A code that comes in: nobody has seen it. Its record becomes what is known of it then."""
     cdef string_view value
-    if store.find(key, code.hash, &value) != MISSING:
+    if store.find_walked(code_key(plain, code), code.hash, found, &value) != MISSING:
         return False
     code.previous = 0
     code.record.state = STATE_IN_STOCK
@@ -395,21 +490,25 @@ cdef bint check_received_code(
     code.record.return_cycles = 0
     code.record.head = 0
     code.record.last_time = plain.time
-    code.record.lot_hash = lot_hash
-    code.record.expiry_day = expiry_day
+    code.record.lot_hash = code.lot_hash
+    code.record.expiry_day = code.expiry_day
     return True
 
 
 cdef bint check_sold_code(
-    Store store, Plain *plain, string_view key, uint64_t lot_hash, int32_t expiry_day, PlainCode *code
+    Store store, Plain *plain, string_view found, PlainCode *code
 ) noexcept nogil:
     """A code that is sold: in stock here, with nothing odd in its past. Lot and expiry are what the line or
     else the scan says; those of the line and of the scan agree."""
+    cdef string_view key = code_key(plain, code)
     cdef string_view value
-    if store.find(key, code.hash, &value) != FOUND or value.size() != sizeof(CodeRecord):
+    cdef int known = store.find_walked(key, code.hash, found, &value)
+    if known == MISSING:
+        return check_never_received(store, plain, code)
+    if known != FOUND or value.size() != sizeof(CodeRecord):
         return False
     memcpy(&code.record, value.data(), sizeof(CodeRecord))
-    if code.record.state != STATE_IN_STOCK or code.record.flags != 0:
+    if code.record.state != STATE_IN_STOCK or code.record.flags & ~CODE_FLAG_PACKAGE != 0:
         return False
     if code.record.institution != plain.institution:
         return False
@@ -419,21 +518,49 @@ cdef bint check_sold_code(
         return False
     if code.record.event_count == 0xFFFF:
         return False
-    if lot_hash != 0 and code.record.lot_hash not in (0, lot_hash):
+    if code.lot_hash != 0 and code.record.lot_hash not in (0, code.lot_hash):
         return False
-    if expiry_day != NO_DAY and expiry_day < plain.day:
+    if code.expiry_day != NO_DAY and code.expiry_day < plain.day:
         return False
-    if expiry_day != NO_DAY and code.record.expiry_day not in (NO_DAY, expiry_day):
+    if code.expiry_day != NO_DAY and code.record.expiry_day not in (NO_DAY, code.expiry_day):
         return False
     if code.record.expiry_day != NO_DAY and code.record.expiry_day < plain.day:
         return False
-    if not check_packages(store, plain, string_view(key.data() + 1, key.size() - 1)):
-        return False
+    if code.record.flags & CODE_FLAG_PACKAGE:
+        if not check_packages(store, plain, string_view(key.data() + 1, key.size() - 1)):
+            return False
     code.previous = code.record.head
     code.record.state = STATE_SOLD
     code.record.event_count += 1
     code.record.active_sales = 1
     code.record.last_time = plain.time
+    return True
+
+
+cdef bint check_never_received(Store store, Plain *plain, PlainCode *code) noexcept nogil:
+    """A code that nobody has seen, sold where codes are not uploaded when they come in."""
+    cdef Notice notice
+    if plain.uploads_receipt_codes or store.notice_head.size() == 0:
+        return False
+    if plain.day < store.guards.legacy_stock_until_day:
+        return False
+    if code.expiry_day != NO_DAY and code.expiry_day < plain.day:
+        return False
+    notice.line_number = code.line_number
+    append_key_text(&notice.code, code_key(plain, code))
+    plain.notices.push_back(notice)
+    code.previous = 0
+    code.record.state = STATE_SOLD
+    code.record.flags = 0
+    code.record.event_count = 1
+    code.record.institution = plain.institution
+    code.record.units_left = 0
+    code.record.active_sales = 1
+    code.record.return_cycles = 0
+    code.record.head = 0
+    code.record.last_time = plain.time
+    code.record.lot_hash = 0
+    code.record.expiry_day = NO_DAY
     return True
 
 
@@ -488,19 +615,34 @@ cdef bint check_batches(Store store, Plain *plain) noexcept nogil:
     return True
 
 
+cdef size_t replay_documents(Store store, Candidate *candidates, size_t count, uint64_t first) noexcept nogil:
+    """Apply again what was cleared as the entries from `first` on; how many, before one that cannot be. What
+    was plain then is plain again: the records are what they were. Under the mutex."""
+    cdef size_t readable = 0
+    cdef size_t done = 0
+    while readable < count and read_document(store, &candidates[readable], &store.plains[readable]):
+        readable += 1
+    if readable != 0:
+        look_ahead(store, readable)
+    while done < readable and check_known(store, &candidates[done], &store.plains[done]):
+        write_records(store, &candidates[done], &store.plains[done], first + done)
+        done += 1
+    return done
+
+
 cdef void write_document(Store store, Candidate *candidate, Plain *plain) noexcept nogil:
     """The entry, as protobuf writes it in the order of field numbers, and the records it leads to."""
     cdef uint64_t sequence = store.durable + store.pending.size() + 1
-    cdef uint64_t stored = sequence
-    cdef DocumentRecord record
-    cdef PlainCode *code
     cdef size_t i
-    cdef int shift
+    sort(plain.notices.begin(), plain.notices.end())
+    append_verdict(store, candidate, plain, sequence)
     plain.body.clear()
     wire_append_text(&plain.body, 1, candidate.document)
     if candidate.request_id.size() != 0:
         wire_append_text(&plain.body, 2, candidate.request_id)
     wire_append_number(&plain.body, 3, OUTCOME_ACCEPTED)
+    for i in range(plain.notices.size()):
+        append_notice(store, plain, i, &plain.body, 4, view_of_string(store.notice_tail))
     if store.rule_base_version.size() != 0:
         wire_append_text(&plain.body, 5, view_of_string(store.rule_base_version))
     if plain.codes.size() != 0:
@@ -514,10 +656,25 @@ cdef void write_document(Store store, Candidate *candidate, Plain *plain) noexce
     wire_append_number(&plain.entry, 2, <uint64_t> candidate.receive_time_ns)
     wire_append_text(&plain.entry, 3, view_of_string(plain.body))
     store.pending.push_back(plain.entry)
+    write_records(store, candidate, plain, sequence)
 
+
+cdef void write_records(
+    Store store, Candidate *candidate, Plain *plain, uint64_t sequence
+) noexcept nogil:
+    """What an entry leaves in the index."""
+    cdef uint64_t stored = sequence
+    cdef DocumentRecord record
+    cdef PlainCode *code
+    cdef size_t i
+    cdef int shift
     memset(&record, 0, sizeof(record))
     record.sequence = sequence
-    keep(store, document_key(plain), string_view(<const char *> &record, sizeof(record)))
+    store.live.put(
+        view_of_string(plain.document_key),
+        plain.document_hash,
+        string_view(<const char *> &record, sizeof(record)),
+    )
     if candidate.request_id.size() != 0:
         keep(store, request_key(plain, candidate),
              string_view(<const char *> &stored, sizeof(stored)))
@@ -530,10 +687,69 @@ cdef void write_document(Store store, Candidate *candidate, Plain *plain) noexce
         code = &plain.codes[i]
         code.record.head = sequence
         store.live.put(
-            string_view(plain.keys.data() + code.key_at, code.key_size),
+            code_key(plain, code),
             code.hash,
             string_view(<const char *> &code.record, sizeof(code.record)),
         )
+
+
+cdef void append_verdict(
+    Store store, Candidate *candidate, Plain *plain, uint64_t sequence
+) noexcept nogil:
+    """The verdict as it is answered: the bytes of tracecode.answer.plain_verdict."""
+    cdef int64_t seconds = candidate.receive_time_ns // 1000000000
+    cdef int64_t final_time = plain.time + store.guards.provisional_seconds
+    cdef string *verdict = &store.verdicts
+    cdef size_t i
+    wire_append_number(verdict, 1, sequence)
+    wire_append_number(verdict, 2, OUTCOME_ACCEPTED)
+    for i in range(plain.notices.size()):
+        append_notice(store, plain, i, verdict, 3, view_of_string(store.notice_tail_answered))
+    if plain.notices.size() == 0:
+        wire_append_text(verdict, 3, view_of_string(store.pass_finding))
+    wire_append_number(verdict, 4, SEVERITY_INFO)
+    wire_append_time(&plain.key, final_time, 0)
+    wire_append_text(verdict, 5, view_of_string(plain.key))
+    if seconds < final_time:
+        wire_append_number(verdict, 6, 1)
+    if store.rule_base_version.size() != 0:
+        wire_append_text(verdict, 8, view_of_string(store.rule_base_version))
+    wire_append_as_of(verdict, 9, sequence, candidate.receive_time_ns, &plain.key, &plain.body)
+    store.verdict_ends.push_back(verdict.size())
+
+
+cdef void append_notice(
+    Store store, Plain *plain, size_t which, string *out, int number, string_view tail
+) noexcept nogil:
+    """A Finding of type STOCK_NEVER_RECEIVED with its evidence, as the rule of that name makes it."""
+    cdef string evidence, finding
+    wire_append_text(&evidence, 1, string_view(<const char *> b"receipt_codes", 13))
+    wire_append_text(&evidence, 2, string_view(<const char *> b"not_uploaded", 12))
+    wire_append_text(&evidence, 5, view_of_string(plain.institution_code))
+    if plain.division_code.size() != 0:
+        wire_append_text(&evidence, 6, view_of_string(plain.division_code))
+    finding.append(store.notice_head)
+    wire_append_number(&finding, 5, plain.notices[which].line_number)
+    wire_append_text(&finding, 6, view_of_string(plain.notices[which].code))
+    wire_append_text(&finding, 8, view_of_string(evidence))
+    finding.append(tail.data(), tail.size())
+    wire_append_text(out, number, view_of_string(finding))
+
+
+cdef void append_key_text(string *out, string_view key) noexcept nogil:
+    """tracecode.code.key_text of a code of 20 digits or of GS1; `key` begins with its table's byte."""
+    cdef bint gs1 = key.data()[1] == c'G'
+    cdef size_t i
+    cdef uint8_t octet
+    if gs1:
+        out.append(<const char *> b"(01)", 4)
+    for i in range(2, 9 if gs1 else key.size()):
+        octet = <uint8_t> key.data()[i]
+        out.push_back(<char> (48 + (octet >> 4)))
+        out.push_back(<char> (48 + (octet & 15)))
+    if gs1:
+        out.append(<const char *> b"(21)", 4)
+        out.append(key.data() + 9, key.size() - 9)
 
 
 cdef inline int look_up(Store store, string_view key, string_view *value) noexcept nogil:
@@ -544,8 +760,9 @@ cdef inline void keep(Store store, string_view key, string_view value) noexcept 
     store.live.put(key, hash_key(key), value)
 
 
-cdef inline string_view document_key(Plain *plain) noexcept nogil:
-    return numbered_key(&plain.key, c'd', plain.institution, plain.kind, plain.number)
+cdef inline string_view code_key(Plain *plain, const PlainCode *code) noexcept nogil:
+    """Good until the next code is added."""
+    return string_view(plain.keys.data() + code.key_at, code.key_size)
 
 
 cdef inline string_view request_key(Plain *plain, const Candidate *candidate) noexcept nogil:

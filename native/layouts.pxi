@@ -29,6 +29,9 @@ cdef extern from "overlay.h" namespace "tracecode" nogil:
     cdef cppclass Overlay:
         Overlay(size_t capacity) noexcept
         const Record *find(string_view key, uint64_t hash) noexcept
+        void prefetch(uint64_t hash) noexcept
+        void prefetch_record(uint64_t hash) noexcept
+        bint pending(const Record *record) noexcept
         void put(string_view key, uint64_t hash, string_view value) noexcept
         void erase(string_view key, uint64_t hash) noexcept
         void commit() noexcept
@@ -40,6 +43,16 @@ cdef extern from "overlay.h" namespace "tracecode" nogil:
         size_t records_of(char table) noexcept
         size_t bytes() noexcept
     cdef uint8_t ERASED "tracecode::Overlay::ERASED"
+
+cdef extern from "page_walk.h" namespace "tracecode" nogil:
+    cdef cppclass PageWalk:
+        PageWalk() noexcept
+        bint begin(const void *inside, size_t page_bytes, uint64_t transaction) noexcept
+        void find(Wanted *wanted, size_t count) noexcept
+    cdef cppclass Wanted "tracecode::PageWalk::Wanted":
+        Wanted() noexcept
+        string_view key
+        string_view found
 
 cdef extern from "clearing.h" namespace "tracecode" nogil:
     ctypedef struct CodeRecord:
@@ -73,6 +86,12 @@ cdef extern from "clearing.h" namespace "tracecode" nogil:
         Guards() noexcept
         int64_t late_seconds
         int64_t future_skew_seconds
+        int64_t provisional_seconds
+        int32_t legacy_stock_until_day
+    cdef cppclass Notice:
+        Notice() noexcept
+        uint32_t line_number
+        string code
     cdef cppclass Candidate:
         string_view document
         string_view request_id
@@ -81,10 +100,14 @@ cdef extern from "clearing.h" namespace "tracecode" nogil:
         string_view drug_code
         string_view lot
         int32_t expiry_day
+        uint32_t number
     cdef cppclass PlainCode:
         size_t key_at
         size_t key_size
         uint64_t hash
+        uint64_t lot_hash
+        int32_t expiry_day
+        uint32_t line_number
         uint64_t previous
         CodeRecord record
     cdef cppclass Plain:
@@ -95,12 +118,18 @@ cdef extern from "clearing.h" namespace "tracecode" nogil:
         uint32_t line_number
         int64_t time
         int32_t day
-        string_view number
+        bint uploads_receipt_codes
+        string institution_code
+        string division_code
+        vector[Notice] notices
+        string document_key
+        uint64_t document_hash
         vector[string_view] lines
         vector[string_view] scans
         vector[string_view] batch_serials
         vector[PlainCode] codes
         vector[uint64_t] hashes
+        vector[Wanted] wanted
         string keys
         string product_identifier
         string_view product

@@ -38,6 +38,7 @@ cdef extern from * namespace "lmdb" nogil:
         F(void, txn_abort, (MDB_txn *txn)) \\
         F(void, txn_reset, (MDB_txn *txn)) \\
         F(int, txn_renew, (MDB_txn *txn)) \\
+        F(size_t, txn_id, (MDB_txn *txn)) \\
         F(int, dbi_open, (MDB_txn *txn, const char *name, unsigned int flags, unsigned int *dbi)) \\
         F(int, get, (MDB_txn *txn, unsigned int dbi, MDB_val *key, MDB_val *data)) \\
         F(int, put, (MDB_txn *txn, unsigned int dbi, MDB_val *key, MDB_val *data, unsigned int flags)) \\
@@ -114,6 +115,7 @@ cdef extern from * namespace "lmdb" nogil:
     void txn_abort(Txn *txn) noexcept
     void txn_reset(Txn *txn) noexcept
     int txn_renew(Txn *txn) noexcept
+    size_t txn_id(Txn *txn) noexcept
     int dbi_open(Txn *txn, const char *name, unsigned int flags, unsigned int *dbi) noexcept
     int get(Txn *txn, unsigned int dbi, Val *key, Val *data) noexcept
     int put(Txn *txn, unsigned int dbi, Val *key, Val *data, unsigned int flags) noexcept

@@ -8,6 +8,7 @@
 // Everything is noexcept: an allocation that fails ends the process, and the journal is the truth.
 #pragma once
 
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -16,8 +17,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace tracecode {
@@ -79,8 +80,51 @@ inline size_t group_size(std::string_view key) noexcept {
     }
 }
 
+// Memory from the system, zeroed. What is large comes in large pages where the system has them: an overlay is
+// touched all over, and every small page costs a fault at first and a look-up in the tables ever after.
+class Room {
+public:
+    Room() noexcept = default;
+
+    explicit Room(size_t size) noexcept : size_(size) {
+        if (size < LARGE_BYTES) {
+            at_ = static_cast<char *>(calloc(size, 1));
+        } else {
+            void *mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            at_ = mapped == MAP_FAILED ? nullptr : static_cast<char *>(mapped);
+            if (at_ != nullptr)
+                madvise(at_, size, MADV_HUGEPAGE);
+        }
+        if (at_ == nullptr)
+            std::terminate();
+    }
+
+    Room(Room &&other) noexcept { *this = std::move(other); }
+
+    Room &operator=(Room &&other) noexcept {
+        std::swap(at_, other.at_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+
+    ~Room() {
+        if (size_ < LARGE_BYTES)
+            free(at_);
+        else
+            munmap(at_, size_);
+    }
+
+    char *at() const noexcept { return at_; }
+
+private:
+    static constexpr size_t LARGE_BYTES = 4 << 20;
+
+    char *at_ = nullptr;
+    size_t size_ = 0;
+};
+
 // An open-addressing table of pointers with their hashes, so that a look-up touches a record only when its
-// hash fits. Its memory comes zeroed from calloc, page by page as it is used: a large one costs nothing at once.
+// hash fits. Its memory comes zeroed, page by page as it is used: a large one costs nothing at once.
 template <typename Item>
 class HashTable {
 public:
@@ -92,16 +136,25 @@ public:
     explicit HashTable(size_t capacity) noexcept {
         while (size_ < capacity * 2)
             size_ *= 2;
-        slots_.reset(make(size_));
+        room_ = Room(bytes());
     }
 
     // The slot for which `same(item)` holds, or the empty one where it belongs.
     template <typename Same>
     Slot *find(uint64_t hash, Same same) const noexcept {
-        Slot *slots = slots_.get();
+        Slot *slots = this->slots();
         for (size_t i = hash & (size_ - 1);; i = (i + 1) & (size_ - 1))
             if (slots[i].item == nullptr || (slots[i].hash == hash && same(slots[i].item)))
                 return &slots[i];
+    }
+
+    // Send for the slot, and later for the item that it holds, before either is looked at.
+    void prefetch(uint64_t hash) const noexcept { __builtin_prefetch(&slots()[hash & (size_ - 1)]); }
+
+    void prefetch_item(uint64_t hash) const noexcept {
+        const Slot &slot = slots()[hash & (size_ - 1)];
+        if (slot.hash == hash && slot.item != nullptr)
+            __builtin_prefetch(slot.item);
     }
 
     // Fill an empty slot that `find` returned; other slots may move.
@@ -109,31 +162,23 @@ public:
         *slot = {hash, item};
         if (++count_ * 2 <= size_)
             return;
-        std::unique_ptr<Slot[], Free> old = std::move(slots_);
-        slots_.reset(make(size_ * 2));
+        Room old = std::move(room_);
+        const Slot *before = reinterpret_cast<const Slot *>(old.at());
         size_ *= 2;
+        room_ = Room(bytes());
         for (size_t i = 0; i < size_ / 2; i++)
-            if (old[i].item != nullptr)
-                *find(old[i].hash, [](Item *) { return false; }) = old[i];
+            if (before[i].item != nullptr)
+                *find(before[i].hash, [](Item *) { return false; }) = before[i];
     }
 
     size_t bytes() const noexcept { return size_ * sizeof(Slot); }
 
 private:
-    struct Free {
-        void operator()(Slot *slots) const noexcept { free(slots); }
-    };
-
-    static Slot *make(size_t size) noexcept {
-        void *slots = calloc(size, sizeof(Slot));
-        if (slots == nullptr)
-            std::terminate();
-        return static_cast<Slot *>(slots);
-    }
+    Slot *slots() const noexcept { return reinterpret_cast<Slot *>(room_.at()); }
 
     size_t size_ = 1024;
     size_t count_ = 0;
-    std::unique_ptr<Slot[], Free> slots_;
+    Room room_;
 };
 
 class Overlay {
@@ -177,6 +222,13 @@ public:
         const Record *record = table_.find(hash, named(key))->item;
         return record == nullptr || record->state == ABSENT ? nullptr : record;
     }
+
+    void prefetch(uint64_t hash) const noexcept { table_.prefetch(hash); }
+
+    void prefetch_record(uint64_t hash) const noexcept { table_.prefetch_item(hash); }
+
+    // Whether the record was changed since the last commit.
+    bool pending(const Record *record) const noexcept { return record->change == change_; }
 
     void put(std::string_view key, uint64_t hash, std::string_view value) noexcept {
         Record *record = touch(key, hash);
@@ -280,7 +332,7 @@ private:
         State state;
     };
 
-    static constexpr size_t CHUNK_BYTES = 1 << 18;
+    static constexpr size_t CHUNK_BYTES_MIN = 1 << 18, CHUNK_BYTES_MAX = 16 << 20;
 
     // The record of the key, made if need be, with what it was noted for a rollback.
     Record *touch(std::string_view key, uint64_t hash) noexcept {
@@ -326,10 +378,11 @@ private:
         size = (size + 7) & ~size_t{7};
         if (size > chunk_left_) {
             // A record larger than a chunk gets one of its own, and the rest of the current one stays in use.
-            if (size > CHUNK_BYTES / 4)
+            if (size > CHUNK_BYTES_MIN / 4)
                 return new_chunk(size);
-            chunk_at_ = static_cast<char *>(new_chunk(CHUNK_BYTES));
-            chunk_left_ = CHUNK_BYTES;
+            // Chunks grow with the overlay: a small one takes little, a large one large pages.
+            chunk_left_ = std::clamp(arena_bytes_ / 4, CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+            chunk_at_ = static_cast<char *>(new_chunk(chunk_left_));
         }
         void *result = chunk_at_;
         chunk_at_ += size;
@@ -338,9 +391,9 @@ private:
     }
 
     void *new_chunk(size_t size) noexcept {
-        chunks_.emplace_back(new char[size]);
+        chunks_.emplace_back(size);
         arena_bytes_ += size;
-        return chunks_.back().get();
+        return chunks_.back().at();
     }
 
     HashTable<Record> table_;
@@ -349,7 +402,7 @@ private:
     std::vector<Undo> undo_;
     uint32_t change_ = 1;
     size_t tables_[256] = {};
-    std::vector<std::unique_ptr<char[]>> chunks_;
+    std::vector<Room> chunks_;
     char *chunk_at_ = nullptr;
     size_t chunk_left_ = 0;
     size_t arena_bytes_ = 0;

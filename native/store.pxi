@@ -32,12 +32,15 @@ cdef enum:
     KEY_BYTES_MAX = 511           # LMDB's limit as every build of 0.9 has it
     ENTRY_BYTES_MAX = 64 << 20    # far above any document; a larger one is a mistake of the caller
     OVERLAY_BYTES_MIN = 4 << 20
+    QUESTION_WITH_GIL_BYTES_MAX = 4096
+    REPLAY_AT_ONCE = 8192
 
 cdef enum:
     # What a look-up found; every other value is a return code of LMDB, which uses none of these.
     FOUND = -1
     MISSING = -2
     CORRUPT = -3
+    UNSETTLED = -4                # changed by what is not committed yet, where only settled records count
 
 cdef set _open_directories = set()    # real paths: one environment must never be opened twice in a process
 cdef size_t _page_bytes = os.sysconf("SC_PAGE_SIZE")
@@ -113,18 +116,32 @@ cdef class Store:
     cdef uint64_t applied               # the same for the index alone
     cdef lmdb.Txn *index_txn            # the read transaction of look-ups, renewed for each call
     cdef bint index_txn_active, index_txn_kept
+    cdef bint settled_only              # whoever looks must not see what is not committed yet
     cdef bint index_txn_stale           # a flush ended since it was renewed
     cdef bint index_tables_known
     cdef bint index_tables[256]         # whether the index on disk has records of a table, of those asked for
-    cdef Plain plain                    # the document that is being cleared
+    cdef PageWalk walk                  # over the snapshot of index_txn
+    cdef bint walk_ready
+    cdef vector[Wanted] wanted
+    cdef vector[Plain] plains           # the documents that are being cleared
+    cdef string verdicts                # of those that were, one behind the other
+    cdef vector[size_t] verdict_ends
+    cdef Plain question                 # the sale that is asked about
+    cdef vector[PlainReading] readings
+    cdef vector[string_view] service_periods    # read past
+    cdef string answer, part, text      # being built
 
     cdef Guards guards                  # what clearing needs of the rule base in force
     cdef string rule_base_version
+    cdef string pass_finding            # serialized, as answered of a document in which nothing was found
+    cdef string notice_head             # STOCK_NEVER_RECEIVED at INFO up to its line; empty: not cleared
+    cdef string notice_tail, notice_tail_answered   # and behind its evidence, as stored and as answered
     cdef bint configured
 
     def __cinit__(self):
         self.lock_descriptor = -1
         self.live = new Overlay(0)
+        self.plains.resize(DOCUMENTS_AT_ONCE)
 
     def __init__(
         self,
@@ -282,6 +299,54 @@ cdef class Store:
         self.mutex.unlock()
         if found != FOUND and found != MISSING:
             raise self._read_error(found, key)
+        return result
+
+    def verify(self, bytes request not None, int64_t now_ns):
+        """The serialized VerifyCodesResponse, as it is answered, to a serialized VerifyCodesRequest of which
+        every code is plainly in order by what is committed, else None. Never waits for a commit."""
+        cdef string_view asked = view_of(request)
+        cdef bint plain
+        if self.read_only or not self.configured or now_ns <= 0:
+            return None
+        self._lock_open()
+        self.settled_only = self.index_txn_kept = True
+        # Taking back the GIL can take milliseconds while another thread computes.
+        if PyBytes_GET_SIZE(request) < QUESTION_WITH_GIL_BYTES_MAX:
+            plain = answer_question(self, asked, now_ns)
+        else:
+            with nogil:
+                plain = answer_question(self, asked, now_ns)
+        self.settled_only = self.index_txn_kept = False
+        self.end_find()
+        answer = bytes_of(view_of_string(self.answer)) if plain else None
+        self.mutex.unlock()
+        return answer
+
+    def _find_ahead(self, list keys not None):
+        """What looking ahead for these records finds of each in the index on disk, or None; for tests."""
+        cdef vector[Wanted] wanted
+        cdef Wanted one
+        cdef string_view value
+        cdef bytes key
+        cdef size_t i
+        cdef int found
+        result = []
+        for key in keys:
+            one.key = view_of(key)
+            wanted.push_back(one)
+        self._lock_open()
+        self.index_txn_kept = True
+        self.wanted = wanted
+        self.walk_pages()
+        for i in range(wanted.size()):
+            if self.wanted[i].found.data() == NULL:
+                result.append(None)
+                continue
+            found = self.find_walked(self.wanted[i].key, 0, self.wanted[i].found, &value)
+            result.append(bytes_of(value) if found == FOUND else found)
+        self.index_txn_kept = False
+        self.end_find()
+        self.mutex.unlock()
         return result
 
     def scan(self, bytes prefix not None, size_t limit=0):
@@ -497,20 +562,64 @@ cdef class Store:
         self.complete = sequence
         self.live.commit()
         self.mutex.unlock()
+        self._relieve()
+
+    def replay_cleared(self, size_t limit):
+        """After opening: apply again the next entries, as long as they are such as were cleared; how many, at
+        most `limit`. The same as to apply each by the rules and to call `replayed`."""
+        cdef size_t done = 0
+        cdef size_t step = 1
+        cdef int code = 0
+        self._check_writable()
+        # What the rule base demanded held at the time.
+        self.guards.late_seconds = self.guards.future_skew_seconds = 1 << 40
+        self.guards.legacy_stock_until_day = NO_DAY
+        self.notice_head = b"any"
+        while step != 0 and done < limit:
+            with nogil:
+                step = self.replay_step(min(limit - done, <size_t> REPLAY_AT_ONCE), &code)
+            if code != 0:
+                raise lmdb_error(code, f"reading {self.directory}/journal")
+            done += step
+            self._relieve()
+        return done
+
+    def _relieve(self):
+        """While entries are replayed: write the overlay back when it is half full."""
         if self.live.bytes() > self.overlay_bytes_max // 2:
             if self.frozen != NULL and self.live.bytes() + self.frozen.bytes() > self.overlay_bytes_max:
                 self._join_flush()
             self._start_flush()
 
-    def configure(self, *, str rule_base_version not None, int64_t late_seconds, int64_t future_skew_seconds):
+    def configure(
+        self,
+        *,
+        str rule_base_version not None,
+        int64_t late_seconds,
+        int64_t future_skew_seconds,
+        int64_t provisional_seconds,
+        bytes pass_finding not None,
+        tuple never_received=None,
+        int32_t legacy_stock_until_day=0,
+    ):
         """What clearing needs of the rule base in force: its version, which entries name, how late a document
-        may be, and how far in the receiver's future its business time."""
+        may be, and how far in the receiver's future its business time; and of answers: how long a verdict
+        is provisional, and the serialized Finding that says that nothing was found. `never_received` are
+        the serialized parts of the Finding for a code that nobody has seen where receipts carry no codes (up
+        to its line; behind its evidence as stored; as answered), None where the rule base has its own
+        mind about it; for sales from `legacy_stock_until_day` (since 1970) on."""
         self._check_writable()
         version = rule_base_version.encode()
         self._lock()
         self.rule_base_version = version
+        self.pass_finding = pass_finding
         self.guards.late_seconds = late_seconds
         self.guards.future_skew_seconds = future_skew_seconds
+        self.guards.provisional_seconds = provisional_seconds
+        self.guards.legacy_stock_until_day = legacy_stock_until_day
+        self.notice_head.clear()
+        if never_received is not None:
+            self.notice_head, self.notice_tail, self.notice_tail_answered = never_received
         self.configured = True
         self.mutex.unlock()
 
@@ -522,13 +631,16 @@ cdef class Store:
         Py_ssize_t start=0,
     ):
         """Clear plain documents one after another from `start` on: append their entries and put their
-        records. Stops at the first that is not plain, and returns how many were cleared; they wait for
-        `commit`. Receive times never decrease. Raises Overloaded, and clears nothing, at the bound."""
+        records. Stops at the first that is not plain, and returns the serialized verdicts, as they are
+        answered, of those that were cleared; they wait for `commit`. Receive times never decrease. Raises
+        Overloaded, and clears nothing, at the bound."""
         cdef Py_ssize_t count = len(documents)
         cdef Py_ssize_t begin = start
         cdef Py_ssize_t step = 8
         cdef size_t cleared = 0
+        cdef size_t i, at
         cdef vector[Candidate] candidates
+        cdef list verdicts = []
         if len(request_ids) != count or len(receive_times_ns) != count:
             raise ValueError("documents, request_ids and receive_times_ns must be equally long")
         if start < 0:
@@ -548,12 +660,18 @@ cdef class Store:
                 with nogil:
                     cleared = self.clear_step(&candidates)
                 begin += <Py_ssize_t> cleared
+                at = 0
+                for i in range(self.verdict_ends.size()):
+                    verdicts.append(bytes_of(
+                        string_view(self.verdicts.data() + at, self.verdict_ends[i] - at)
+                    ))
+                    at = self.verdict_ends[i]
                 if cleared < candidates.size() or candidates.size() == 0:
                     break
                 step = min(2 * step, 1024)
         finally:
             self.writing = False
-        return begin - start if begin > start else 0
+        return verdicts
 
     def flush(self, bint wait=True):
         """Commit what is pending and write all records back to the index; with `wait` the index is
@@ -593,9 +711,17 @@ cdef class Store:
 
     cdef int find(self, string_view key, uint64_t hash, string_view *value) noexcept nogil:
         """FOUND, MISSING, CORRUPT or LMDB's error. Under the mutex; `value` is good until `end_find`."""
+        return self.find_walked(key, hash, string_view(), value)
+
+    cdef int find_walked(
+        self, string_view key, uint64_t hash, string_view found, string_view *value
+    ) noexcept nogil:
+        """The same where `walk_pages` has looked before in this snapshot; `found` is what it found."""
         cdef const Record *record = self.live.find(key, hash)
         if record == NULL and self.frozen != NULL:
             record = self.frozen.find(key, hash)
+        elif record != NULL and self.settled_only and self.live.pending(record):
+            return UNSETTLED
         if record != NULL:
             if record.state == ERASED:
                 return MISSING
@@ -603,7 +729,12 @@ cdef class Store:
             return FOUND
 
         cdef lmdb.Val wanted, stored
-        cdef int code = self.begin_find()
+        cdef int code
+        if found.data() != NULL:
+            stored.size, stored.data = found.size(), <void *> found.data()
+            value[0] = unseal(key, &stored, &code)
+            return code
+        code = self.begin_find()
         if code != 0:
             return code
         wanted.size, wanted.data = key.size(), <void *> key.data()
@@ -614,6 +745,32 @@ cdef class Store:
             return code
         value[0] = unseal(key, &stored, &code)
         return code
+
+    cdef void prefetch(self, uint64_t hash) noexcept nogil:
+        """Send for where the overlays would have a record of this hash. Under the mutex."""
+        self.live.prefetch(hash)
+        if self.frozen != NULL:
+            self.frozen.prefetch(hash)
+
+    cdef void prefetch_records(self, uint64_t hash) noexcept nogil:
+        """The same for the records, some time after `prefetch`. Under the mutex."""
+        self.live.prefetch_record(hash)
+        if self.frozen != NULL:
+            self.frozen.prefetch_record(hash)
+
+    cdef void walk_pages(self) noexcept nogil:
+        """Look in the index for all that is `wanted`. What is found there holds until the snapshot is let go
+        or renewed: index_txn_kept keeps it. Under the mutex."""
+        cdef lmdb.Val key, stored
+        cdef size_t i
+        if self.begin_find() != 0:
+            self.walk_ready = False
+        elif not self.walk_ready:
+            key.size, key.data = 7, <void *> <const char *> b"mformat"
+            if lmdb.get(self.index_txn, self.index_dbi, &key, &stored) == 0:
+                self.walk_ready = self.walk.begin(stored.data, _page_bytes, lmdb.txn_id(self.index_txn))
+        if self.walk_ready:
+            self.walk.find(self.wanted.data(), self.wanted.size())
 
     cdef int begin_find(self) noexcept nogil:
         """Take a snapshot of the index, unless there is one that is not outdated. Under the mutex."""
@@ -630,6 +787,7 @@ cdef class Store:
         if code == 0:
             self.index_txn_active = True
             self.index_txn_stale = False
+            self.walk_ready = False
         return code
 
     cdef void end_find(self) noexcept nogil:
@@ -724,24 +882,83 @@ cdef class Store:
         return code
 
     cdef size_t clear_step(self, vector[Candidate] *candidates) noexcept nogil:
-        """Clear candidates in order; how many were plain. Other threads may read between two of them."""
+        """Clear candidates in order; how many were plain. Other threads may read now and then."""
         cdef size_t i = 0
-        cdef size_t held
-        cdef bint plain = True
-        while plain and i < candidates.size():
+        cdef size_t held, some, cleared
+        self.verdicts.clear()
+        self.verdict_ends.clear()
+        while i < candidates.size():
+            some = min(candidates.size() - i, <size_t> DOCUMENTS_AT_ONCE)
             self.mutex.lock()
             self.index_txn_kept = True
             held = self.live.bytes()
             if self.frozen != NULL:
                 held += self.frozen.bytes()
-            plain = held < self.overlay_bytes_max and clear_document(self, &candidates[0][i])
-            if plain:
-                i += 1
-            if not plain or i == candidates.size():
+            cleared = 0
+            if held < self.overlay_bytes_max:
+                cleared = clear_documents(self, &candidates[0][i], some)
+            i += cleared
+            if cleared < some or i == candidates.size():
                 self.index_txn_kept = False
                 self.end_find()
             self.mutex.unlock()
+            if cleared < some:
+                break
         return i
+
+    cdef size_t replay_step(self, size_t limit, int *code) noexcept nogil:
+        """Apply again at most `limit` entries that were cleared; how many. What cannot be read is left to
+        `entries`, which says what is wrong with it."""
+        cdef lmdb.Txn *txn = NULL
+        cdef lmdb.Cursor *cursor = NULL
+        cdef lmdb.Val key, stored
+        cdef vector[Candidate] candidates
+        cdef vector[string_view] findings
+        cdef Candidate candidate
+        cdef uint64_t sequence = self.complete + 1
+        cdef uint32_t crc
+        cdef const char *data
+        cdef size_t i, some, applied
+        cdef size_t done = 0
+        code[0] = self.begin_read(self.journal_env, &txn)
+        if code[0] != 0:
+            return 0
+        key.size, key.data = sizeof(sequence), &sequence
+        code[0] = lmdb.cursor_open(txn, self.journal_dbi, &cursor)
+        if code[0] == 0:
+            code[0] = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
+        while code[0] == 0 and candidates.size() < limit:
+            data = <const char *> stored.data
+            if key.size != sizeof(sequence) or (<uint64_t *> key.data)[0] != sequence or stored.size < 4:
+                break
+            memcpy(&crc, data, 4)
+            if crc32c_extend(0, data + 4, stored.size - 4) != crc:
+                break
+            findings.clear()
+            if not read_cleared(string_view(data + 4, stored.size - 4), sequence, &candidate, &findings):
+                break
+            candidates.push_back(candidate)
+            sequence += 1
+            code[0] = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
+        if code[0] == lmdb.NOT_FOUND:
+            code[0] = 0
+        while done < candidates.size():
+            some = min(candidates.size() - done, <size_t> DOCUMENTS_AT_ONCE)
+            self.mutex.lock()
+            self.index_txn_kept = True
+            applied = replay_documents(self, &candidates[done], some, self.complete + 1)
+            self.complete += applied
+            self.live.commit()
+            self.index_txn_kept = False
+            self.end_find()
+            self.mutex.unlock()
+            done += applied
+            if applied < some:
+                break
+        if cursor != NULL:
+            lmdb.cursor_close(cursor)
+        lmdb.txn_abort(txn)
+        return done
 
     cdef int write_journal(self) noexcept nogil:
         """The pending entries in one durable transaction. Only readers touch `pending` meanwhile."""

@@ -1,8 +1,9 @@
 # A strict reader of the protobuf wire format, for the messages that clearing looks at.
 #
 # It knows less than protobuf does, on purpose: what it does not expect makes a document not plain, never
-# wrong, and the full path judges it. Expected is what an ordinary encoder writes: known fields, each at most
-# once unless repeated, shortest varints, valid UTF-8. Nothing is copied; what was read points into the
+# wrong, and the full path judges it. Expected is what an ordinary encoder writes: known fields in the order
+# of their numbers, none that says nothing, shortest varints, valid UTF-8. So what is read here would be
+# written again as the same bytes. Nothing is copied; what was read points into the
 # document. The limits of texts are those of tracecode/document.py.
 
 cdef enum:
@@ -31,6 +32,7 @@ cdef WireField WIRE_TIMESTAMP[WIRE_FIELDS_MAX]
 cdef WireField WIRE_LINE[WIRE_FIELDS_MAX]
 cdef WireField WIRE_SALE[WIRE_FIELDS_MAX]
 cdef WireField WIRE_RECEIPT[WIRE_FIELDS_MAX]
+cdef WireField WIRE_INSTITUTION[WIRE_FIELDS_MAX]
 
 # A bit for each character of the basic plane that Python calls printable.
 cdef uint8_t WIRE_PRINTABLE[0x2000]
@@ -66,6 +68,8 @@ def _wire_load():
         13: flag, 14: (WIRE_TEXT, 128),
     })
     wire_declare(WIRE_RECEIPT, {1: label, 2: label, 3: label, 4: label, 5: label})
+    # proto/tracecode/v1/catalogue.proto.
+    wire_declare(WIRE_INSTITUTION, {1: label, 2: label, 3: label, 4: label, 5: flag, 6: (WIRE_REPEATED, 0)})
     for point in range(0x10000):
         if chr(point).isprintable():
             WIRE_PRINTABLE[point // 8] |= 1 << (point % 8)
@@ -140,6 +144,7 @@ cdef bint wire_read(
     cdef const uint8_t *end = at + message.size()
     cdef uint64_t tag, value
     cdef int number, kind
+    cdef int last = 0
     cdef string_view text
     memset(<void *> out, 0, sizeof(WireMessage))
     while at < end:
@@ -151,8 +156,9 @@ cdef bint wire_read(
         kind = fields[number].kind
         if kind == 0:
             return False
-        if kind != WIRE_REPEATED and out.seen >> number & 1:
+        if number < last or (number == last and kind != WIRE_REPEATED):
             return False
+        last = number
         out.seen |= <uint32_t> 1 << number
         if not wire_varint(&at, end, &value):
             return False
@@ -161,7 +167,7 @@ cdef bint wire_read(
                 return False
             if kind == WIRE_FLAG and value > 1:
                 return False
-            if kind == WIRE_NUMBER and value > 0x7FFFFFFF:
+            if value == 0 or (kind == WIRE_NUMBER and value > 0x7FFFFFFF):
                 return False
             out.numbers[number] = value
             continue
@@ -172,6 +178,8 @@ cdef bint wire_read(
         if kind == WIRE_REPEATED:
             repeated.push_back(text)
             continue
+        if value == 0 and kind != WIRE_PART:
+            return False
         if kind == WIRE_TEXT and (value > fields[number].bytes_max or not wire_is_text(text, True)):
             return False
         if kind == WIRE_LABEL and not wire_is_text(text, False):
@@ -197,3 +205,24 @@ cdef inline void wire_append_text(string *out, int number, string_view text) noe
 cdef inline void wire_append_number(string *out, int number, uint64_t value) noexcept nogil:
     wire_append_varint(out, <uint64_t> number << 3)
     wire_append_varint(out, value)
+
+
+cdef void wire_append_time(string *out, int64_t seconds, int64_t nanos) noexcept nogil:
+    """The content of a google.protobuf.Timestamp, alone."""
+    out.clear()
+    if seconds != 0:
+        wire_append_number(out, 1, <uint64_t> seconds)
+    if nanos != 0:
+        wire_append_number(out, 2, <uint64_t> nanos)
+
+
+cdef void wire_append_as_of(
+    string *out, int number, uint64_t sequence, int64_t time_ns, string *time, string *as_of
+) noexcept nogil:
+    """An AsOf field; `time` and `as_of` are room to work in."""
+    wire_append_time(time, time_ns // 1000000000, time_ns % 1000000000)
+    as_of.clear()
+    if sequence != 0:
+        wire_append_number(as_of, 1, sequence)
+    wire_append_text(as_of, 2, view_of_string(time[0]))
+    wire_append_text(out, number, view_of_string(as_of[0]))

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tracecode.v1 import catalogue_pb2, document_pb2
+from tracecode.answer import answer_verdict
+from tracecode.errors import DocumentRejected
+from tracecode.v1 import catalogue_pb2, document_pb2, finding_pb2
 
 NOON = 1_773_547_200
 """2026-03-15 12:00 in China."""
@@ -212,3 +214,14 @@ def deletion(
         )
     )
     return document
+
+
+def answered(recorded: finding_pb2.Verdict | bytes | DocumentRejected) -> finding_pb2.Verdict:
+    """What an engine says of a document that it took, as it is answered, whichever form it chose."""
+    assert not isinstance(recorded, DocumentRejected), recorded
+    if isinstance(recorded, bytes):
+        return finding_pb2.Verdict.FromString(recorded)
+    verdict = finding_pb2.Verdict()
+    verdict.CopyFrom(recorded)
+    answer_verdict(verdict, verdict.as_of.time.ToNanoseconds(), asked=False)
+    return verdict

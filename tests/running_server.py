@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,10 +40,10 @@ def register_institutions(address: str, *institution_codes: str) -> None:
 class ServerThread:
     """An edge and its ledger on a port of loopback that was free; `log` holds the lines it wrote."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, clock_ns: Callable[[], int] = time.time_ns, **settings: Any) -> None:
         values = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", **settings}
         self.settings = Settings(**values)
-        self.ledger: Ledger = open_ledger(self.settings)
+        self.ledger: Ledger = open_ledger(self.settings, clock_ns)
         self._log_text = io.StringIO()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracecode-edge")

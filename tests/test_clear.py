@@ -36,6 +36,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracecode import _native
+from tracecode.answer import pass_finding, plain_verdict
 from tracecode.code import read_scan
 from tracecode.document import read_document
 from tracecode.engine import records
@@ -43,9 +44,11 @@ from tracecode.engine.index import Index
 from tracecode.engine.memory import MemoryStore
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
 from tracecode.errors import FieldInvalid, Overloaded
+from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.v1 import catalogue_pb2, document_pb2, finding_pb2, journal_pb2
 
 VERSION = "2026.3"
+PASS = pass_finding().SerializeToString(deterministic=True)
 GTIN = "06901234567892"
 CARTON = "8111111"
 """An infusion: the carton is the smallest unit that has a code."""
@@ -76,7 +79,13 @@ class Bench:
         self.store = _native.Store(
             str(directory), map_size_bytes=1 << 26, overlay_bytes_max=1 << 26, sync=False
         )
-        self.store.configure(rule_base_version=VERSION, late_seconds=48 * HOUR, future_skew_seconds=300)
+        self.store.configure(
+            rule_base_version=VERSION,
+            late_seconds=48 * HOUR,
+            future_skew_seconds=300,
+            provisional_seconds=PROVISIONAL_SECONDS,
+            pass_finding=PASS,
+        )
         self.memory = MemoryStore()
         self.index = Index(self.memory)
         for key, value in make_catalogue().items():
@@ -104,7 +113,8 @@ class Bench:
                 seconds = 0
             times.append((max(seconds, 1) + delay) * NS)
         before, first = self.dump(), self.store.sequence
-        cleared = self.store.clear(list(contents), [request_id] * len(contents), times, 0)
+        verdicts = self.store.clear(list(contents), [request_id] * len(contents), times, 0)
+        cleared = len(verdicts)
         assert self.store.sequence == first + cleared
         for position in range(cleared):
             value = self.store.entry(first + position + 1)
@@ -118,6 +128,9 @@ class Bench:
             assert entry.document.outcome == finding_pb2.OUTCOME_ACCEPTED
             assert entry.document.rule_base_version == VERSION
             assert entry.document.cleared
+            time = document_pb2.Document.FromString(contents[position]).business_time.seconds
+            verdict = plain_verdict(entry.sequence, time, times[position], VERSION)
+            assert verdicts[position] == verdict.SerializeToString(deterministic=True)
             assert not entry.document.findings
             self.memory.append(value)
             self.index.apply(entry)
@@ -229,11 +242,11 @@ def test_clearing_stops_at_the_first_document_that_is_not_plain(bench: Bench) ->
     contents[2_500] = b"nothing"
     ids, times = [""] * 3_000, [(NOON + 60) * NS] * 3_000
 
-    assert bench.store.clear(contents, ids, times, 1) == 2_499
-    assert bench.store.clear(contents, ids, times, 2_500) == 0
-    assert bench.store.clear(contents, ids, times, 2_501) == 499
-    assert bench.store.clear(contents, ids, times, 3_000) == 0
-    assert bench.store.clear([], [], [], 0) == 0
+    assert len(bench.store.clear(contents, ids, times, 1)) == 2_499
+    assert len(bench.store.clear(contents, ids, times, 2_500)) == 0
+    assert len(bench.store.clear(contents, ids, times, 2_501)) == 499
+    assert len(bench.store.clear(contents, ids, times, 3_000)) == 0
+    assert len(bench.store.clear([], [], [], 0)) == 0
 
     assert (bench.store.sequence, bench.store.durable_sequence) == (2_998, 0)
     bench.store.commit()
@@ -244,25 +257,31 @@ def test_what_was_cleared_is_forgotten_by_a_rollback_and_found_after_a_flush(ben
     """Pins that cleared documents stand in the same overlay as records put from Python."""
     before = bench.dump()
     content = [receipt(SHOP, "R1", NOON, line(code(1), batch="B1")).SerializeToString()]
-    assert bench.store.clear(content, ["q"], [NOON * NS + 1], 0) == 1
+    assert len(bench.store.clear(content, ["q"], [NOON * NS + 1], 0)) == 1
 
     bench.store.rollback()
 
     assert (bench.store.sequence, bench.dump()) == (0, before)
-    assert bench.store.clear(content, ["q"], [NOON * NS + 1], 0) == 1
+    assert len(bench.store.clear(content, ["q"], [NOON * NS + 1], 0)) == 1
     after = bench.dump()
     bench.store.flush()
     assert bench.store.memory()["overlay_records"] == 0
     assert bench.dump() == after
-    assert bench.store.clear(content, ["q"], [NOON * NS + 1], 0) == 0
+    assert len(bench.store.clear(content, ["q"], [NOON * NS + 1], 0)) == 0
     content = [sale(SHOP, "S1", NOON + HOUR, line(code(1))).SerializeToString()]
-    assert bench.store.clear(content, [""], [(NOON + HOUR) * NS], 0) == 1
+    assert len(bench.store.clear(content, [""], [(NOON + HOUR) * NS], 0)) == 1
 
 
 def test_clearing_pushes_back_at_the_bound(tmp_path: Path) -> None:
     """Pins Overloaded, and that documents are cleared whole up to the bound."""
     with _native.Store(str(tmp_path / "ledger"), map_size_bytes=1 << 26, overlay_bytes_max=1 << 22) as store:
-        store.configure(rule_base_version=VERSION, late_seconds=48 * HOUR, future_skew_seconds=300)
+        store.configure(
+            rule_base_version=VERSION,
+            late_seconds=48 * HOUR,
+            future_skew_seconds=300,
+            provisional_seconds=PROVISIONAL_SECONDS,
+            pass_finding=PASS,
+        )
         for key, value in make_catalogue().items():
             store.put(key, value)
         contents = [
@@ -273,14 +292,14 @@ def test_clearing_pushes_back_at_the_bound(tmp_path: Path) -> None:
         ]
         ids, times = [""] * 500, [(NOON + 60) * NS] * 500
 
-        cleared = store.clear(contents, ids, times, 0)
+        cleared = len(store.clear(contents, ids, times, 0))
 
         assert 100 < cleared < 400
         with pytest.raises(Overloaded, match="overlay_bytes_max"):
             store.clear(contents, ids, times, cleared)
         store.commit()
         store.flush()
-        assert store.clear(contents, ids, times, cleared) > 0
+        assert store.clear(contents, ids, times, cleared)
 
 
 @pytest.mark.parametrize(
@@ -625,7 +644,7 @@ IN_STOCK = CodeRecord(state=2, event_count=1, institution=7, head=0, last_time=N
         (replace(IN_STOCK, event_count=0xFFFE), set_fields(), True),
         (replace(IN_STOCK, event_count=0xFFFF), set_fields(), False),
         *((replace(IN_STOCK, state=state), set_fields(), False) for state in (1, 3, 4, 5, 6, 7)),
-        *((replace(IN_STOCK, flags=flag), set_fields(), False) for flag in CodeFlag),
+        *((replace(IN_STOCK, flags=flag), set_fields(), flag is CodeFlag.PACKAGE) for flag in CodeFlag),
         (replace(IN_STOCK, institution=8), set_fields(), False),
         (replace(IN_STOCK, active_sales=1), set_fields(), False),
         (replace(IN_STOCK, return_cycles=1), set_fields(), False),
@@ -654,7 +673,7 @@ def test_a_sale_is_plain_by_what_is_known_of_the_box(
     sold = replace(
         record, state=4, event_count=record.event_count + 1, active_sales=1, head=1, last_time=NOON
     )
-    assert cleared == plain
+    assert bool(cleared) == plain
     assert bench.store.get(key_of(1)) == (sold if plain else record).to_bytes()
     bench.store.close()
 
@@ -752,16 +771,19 @@ def test_nothing_waits_for_a_sale_or_hangs_on_its_boxes(
     bench.receive(line(code(1), batch="B1"))
     bench.put(key_of(8), CodeRecord(flags=CodeFlag.HELD).to_bytes())
     bench.put(key, value)
+    if key[:1] in b"kq":
+        known = CodeRecord.from_bytes(bench.dump()[key_of(1)])
+        bench.put(key_of(1), replace(known, flags=CodeFlag.PACKAGE).to_bytes())
     if flushed:
         bench.store.flush()
     content = sale(SHOP, "S1", NOON, line(code(1), batch="B1")).SerializeToString()
 
-    assert bench.store.clear([content], ["q1"], [NOON * NS], 0) == plain
+    assert len(bench.store.clear([content], ["q1"], [NOON * NS], 0)) == plain
 
     bench.store.rollback()
     bench.store.delete(key)
     if key[:1] != b"c":
-        assert bench.store.clear([content], ["q1"], [NOON * NS], 0) == 1
+        assert len(bench.store.clear([content], ["q1"], [NOON * NS], 0)) == 1
     bench.store.close()
 
 
@@ -786,52 +808,55 @@ BARE = (
     + field(3, 2, b"\x08\xc0\xdd\xd8\xcd\x06")
     + field(4, 2, LINE)
 )
-HEAD = receipt(SHOP, "R1", NOON).SerializeToString()
+HEAD = BARE[: -len(field(4, 2, LINE))]
+RECEIPT = DOCUMENT[len(BARE) :]
 
 
 @pytest.mark.parametrize(
     ("content", "plain"),
     [
         (DOCUMENT, True),
-        (field(4, 2, LINE) + HEAD, True),
-        (DOCUMENT + field(8, 0, b"\0"), True),
-        (DOCUMENT + field(10, 2, b""), True),
+        (field(4, 2, LINE) + HEAD + RECEIPT, False),
+        (BARE + field(8, 0, b"\0") + RECEIPT, False),
+        (BARE + field(10, 2, b"") + RECEIPT, False),
+        (BARE + field(10, 2, b"a") + RECEIPT, True),
+        (BARE + RECEIPT + field(10, 2, b"a"), False),
         (b"", False),
         (DOCUMENT[:-1], False),
         (DOCUMENT + b"\x80", False),
-        (DOCUMENT + field(11, 0, b"\0"), False),
+        (BARE + field(11, 0, b"\0") + RECEIPT, False),
         (DOCUMENT + field(30, 2, b""), False),
         (DOCUMENT + field(0, 0, b"\0"), False),
-        (DOCUMENT + field(7, 0, b"\x81\x00"), False),
-        (DOCUMENT + field(7, 0, b"\xff" * 9 + b"\x01"), False),
-        (DOCUMENT + field(7, 0, b"\xff" * 9 + b"\x7f"), False),
-        (DOCUMENT + field(8, 0, b"\2"), False),
-        (DOCUMENT + field(8, 2, b""), False),
-        (DOCUMENT + field(8, 5, b"\0\0\0\0"), False),
-        (DOCUMENT + field(8, 1, b"\0" * 8), False),
-        (DOCUMENT + field(10, 3, b"") + field(10, 4, b""), False),
-        (DOCUMENT + field(10, 0, b"\0"), False),
-        (DOCUMENT + field(10, 2, b"a")[:-1], False),
-        (DOCUMENT + field(10, 2, b"a") + field(10, 2, b"a"), False),
-        (DOCUMENT + field(2, 2, b"R1"), False),
-        (DOCUMENT + field(16, 2, b"\x08\x02"), False),
+        (BARE + field(7, 0, b"\x81\x00") + RECEIPT, False),
+        (BARE + field(7, 0, b"\xff" * 9 + b"\x01") + RECEIPT, False),
+        (BARE + field(7, 0, b"\xff" * 9 + b"\x7f") + RECEIPT, False),
+        (BARE + field(8, 0, b"\2") + RECEIPT, False),
+        (BARE + field(8, 2, b"") + RECEIPT, False),
+        (BARE + field(8, 5, b"\0\0\0\0") + RECEIPT, False),
+        (BARE + field(8, 1, b"\0" * 8) + RECEIPT, False),
+        (BARE + field(10, 3, b"") + field(10, 4, b"") + RECEIPT, False),
+        (BARE + field(10, 0, b"\0") + RECEIPT, False),
+        (BARE + field(10, 2, b"a")[:-1], False),
+        (BARE + field(10, 2, b"a") + field(10, 2, b"a") + RECEIPT, False),
+        (BARE + field(2, 2, b"R1") + RECEIPT, False),
+        (BARE + field(16, 2, b"\x08\x02") + RECEIPT, False),
         (DOCUMENT + field(18, 2, b""), False),
         (BARE + field(18, 2, b""), True),
         (BARE + field(18, 2, b"\x0a\x01a"), True),
         (BARE + field(18, 2, b"\x0a\x01\xff"), False),
         (BARE + field(18, 2, b"\x32\x00"), False),
         (BARE + field(17, 2, b""), False),
-        (DOCUMENT + field(10, 2, b"\xff"), False),
-        (DOCUMENT + field(10, 2, b"\xc0\x80"), False),
-        (DOCUMENT + field(10, 2, b"\xe0\x80\xaf"), False),
-        (DOCUMENT + field(10, 2, b"\xed\xa0\x80"), False),
-        (DOCUMENT + field(10, 2, b"\xf4\x90\x80\x80"), False),
-        (DOCUMENT + field(10, 2, b"\xe4\xb8"), False),
-        (HEAD + field(4, 2, LINE + field(20, 2, b"\xff")), False),
-        (HEAD + field(4, 2, LINE + field(20, 2, b"\xf0\x9f\x98\x80")), True),
-        (HEAD + field(4, 2, LINE + field(25, 0, b"\0")), False),
-        (HEAD + field(4, 2, LINE + field(3, 0, b"\0")), False),
-        (HEAD + field(4, 2, LINE + field(1, 0, b"\x80\x80\x80\x80\x10")), False),
+        (BARE + field(10, 2, b"\xff") + RECEIPT, False),
+        (BARE + field(10, 2, b"\xc0\x80") + RECEIPT, False),
+        (BARE + field(10, 2, b"\xe0\x80\xaf") + RECEIPT, False),
+        (BARE + field(10, 2, b"\xed\xa0\x80") + RECEIPT, False),
+        (BARE + field(10, 2, b"\xf4\x90\x80\x80") + RECEIPT, False),
+        (BARE + field(10, 2, b"\xe4\xb8") + RECEIPT, False),
+        (HEAD + field(4, 2, LINE + field(20, 2, b"\xff")) + RECEIPT, False),
+        (HEAD + field(4, 2, LINE + field(20, 2, b"\xf0\x9f\x98\x80")) + RECEIPT, True),
+        (HEAD + field(4, 2, LINE + field(25, 0, b"\0")) + RECEIPT, False),
+        (HEAD + field(4, 2, LINE + field(3, 0, b"\0")) + RECEIPT, False),
+        (HEAD + field(4, 2, LINE + field(1, 0, b"\x80\x80\x80\x80\x10")) + RECEIPT, False),
     ],
 )
 def test_only_what_an_ordinary_encoder_writes_is_plain(bench: Bench, content: bytes, plain: bool) -> None:
@@ -909,7 +934,7 @@ def test_random_bytes_are_not_plain() -> None:
     contents = [noise.randbytes(noise.randrange(300)) for _ in range(5_000)]
 
     for content in contents:
-        assert bench.store.clear([content], [""], [NOON * NS], 0) == 0
+        assert len(bench.store.clear([content], [""], [NOON * NS], 0)) == 0
     with pytest.raises(FieldInvalid):
         read_document(contents[0])
 
@@ -951,15 +976,17 @@ def test_readers_beside_clearing_see_documents_whole(tmp_path: Path) -> None:
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for begin in range(0, count, 100):
-        batch = sales[begin : begin + 100]
-        assert store.clear(batch, [""] * 100, [(NOON + HOUR) * NS] * 100, 0) == 100
-        store.commit()
-        store.flush(wait=False)
-        time.sleep(0.005)
-    ended.set()
-    for reader in readers:
-        reader.join()
+    try:
+        for begin in range(0, count, 100):
+            batch = sales[begin : begin + 100]
+            assert len(store.clear(batch, [""] * 100, [(NOON + HOUR) * NS] * 100, 0)) == 100
+            store.commit()
+            store.flush(wait=False)
+            time.sleep(0.005)
+    finally:
+        ended.set()
+        for reader in readers:
+            reader.join()
     store.close()
 
     assert failures == []

@@ -127,6 +127,8 @@ BAD_INPUT = [
     (["serve", "--data", "d", "--listen", "0.0.0.0:3505"], "can be reached from other machines"),
     (["serve", "--data", "d", "--listen", "3505"], "'3505' is not host:port"),
     (["serve", "--data", "d", "--engine", "postgres"], "engine"),
+    (["serve", "--data", "d", "--edges", "17"], "edges: Input should be less than or equal to 16"),
+    (["serve", "--data", "d", "--edges", "0"], "edges: Input should be greater than or equal to 1"),
     (["serve"], "the engine lmdb needs a directory"),
     (["demo", "--exit", "--listen", "0.0.0.0:3505"], "can be reached from other machines"),
 ]

@@ -25,6 +25,7 @@ from tracecode.client import (
     ServerFault,
     Unanswered,
 )
+from tracecode.client.document_stream import PendingDocument, cut_messages, read_part
 from tracecode.v1 import (
     catalogue_pb2,
     code_pb2,
@@ -411,6 +412,85 @@ def test_a_stream_gives_every_document_its_answer_in_order(client: LedgerClient)
         getattr(answer, "sequence", 0) for answer in answers
     ]
     assert all(answer.repeat for answer in again if isinstance(answer, finding_pb2.Verdict))
+
+
+def test_documents_travel_many_in_a_message_and_large_ones_alone(client: LedgerClient) -> None:
+    """Pins both bounds of a message: a quarter of the window, and half a MiB unless one document is more."""
+    sizes = [0, 300_000, 300_000, 0, 700_000, 0, *[0] * 6]
+    documents = [make_sale() for _ in sizes]
+    for document, size in zip(documents, sizes, strict=True):
+        document.lines[0].memo = "x" * min(size, 2000)
+        document.memo = "x" * max(0, size - 2000)
+    items = [PendingDocument(document, document.ByteSize()) for document in documents]
+
+    messages = list(cut_messages(items, 4))
+
+    assert [item for message in messages for item in message] == items
+    assert [len(message) for message in messages] == [2, 2, 1, 4, 3]
+    read, parts = iter(documents), []
+    while part := read_part(read, 4):
+        parts.append([item.document for item in part])
+    assert [document for part in parts for document in part] == documents
+    assert [len(part) for part in parts] == [3, 2, 4, 3]
+    answers = list(client.record_stream(documents, window=16))
+    assert [isinstance(answer, finding_pb2.Verdict) for answer in answers] == [size == 0 for size in sizes]
+
+
+class _Crowded(ledger_service_pb2_grpc.LedgerServiceServicer):
+    """A service that has no room for some documents of its first message, and answers what comes again."""
+
+    def __init__(self) -> None:
+        self.messages: list[list[str]] = []
+
+    def RecordDocuments(
+        self,
+        request_iterator: Iterator[ledger_service_pb2.RecordDocumentsRequest],
+        context: grpc.ServicerContext,
+    ) -> Iterator[ledger_service_pb2.RecordDocumentsResponse]:
+        for message in request_iterator:
+            numbers = [request.document.document_number for request in message.requests]
+            self.messages.append(numbers)
+            response = ledger_service_pb2.RecordDocumentsResponse()
+            for at, number in enumerate(numbers):
+                result = response.results.add()
+                if len(self.messages) == 1 and at in (1, 3):
+                    result.error.reason = "OVERLOADED"
+                    result.error.retryable = True
+                else:
+                    result.verdict.sequence = int(number)
+            yield response
+
+
+def test_only_what_had_no_room_is_sent_again() -> None:
+    """Pins that a part of a message is sent again, by itself, and that the answers keep their order."""
+    service = _Crowded()
+    server = grpc.server(ThreadPoolExecutor(1))
+    ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    pauses: list[float] = []
+    try:
+        with LedgerClient(f"127.0.0.1:{port}", sleep=pauses.append, seed=2) as client:
+            documents = [document_pb2.Document(document_number=str(number)) for number in range(1, 13)]
+            answers = list(client.record_stream(documents, window=20))
+    finally:
+        server.stop(None).wait()
+
+    assert service.messages == [
+        ["1", "2", "3", "4", "5"],
+        ["6", "7", "8", "9", "10"],
+        ["11", "12"],
+        ["2", "4"],
+    ]
+    assert [getattr(answer, "sequence", None) for answer in answers] == list(range(1, 13))
+    assert len(pauses) == 1
+
+
+@pytest.mark.parametrize("window", [0, -1])
+def test_a_stream_needs_a_window(client: LedgerClient, window: int) -> None:
+    """Pins that a window of nothing is an error and not silence."""
+    with pytest.raises(ValueError, match="window"):
+        list(client.record_stream([make_sale()], window=window))
 
 
 def test_a_stream_that_breaks_goes_on_where_it_was(client: LedgerClient, proxy: Proxy) -> None:

@@ -9,24 +9,38 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from hypothesis import given
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
 from pydantic import ValidationError
 from tracecode_server import errors as edge_errors
+from tracecode_server.company import DOCUMENTS_MAX, Company
+from tracecode_server.crossing import Crossing
+from tracecode_server.envelope import count_requests, wrap_request, wrap_results, wrap_verdict
 from tracecode_server.errors import PeerOverLimit
 from tracecode_server.limits import PEERS_BEFORE_SWEEP, PeerLimits, name_peer
 from tracecode_server.log import LibraryLog, build_log, clip, escape
+from tracecode_server.metrics import Metrics
 from tracecode_server.read_pool import WAITING_PER_THREAD_MAX, ReadPool
 from tracecode_server.server import read_person_key
 from tracecode_server.settings import Settings
 from tracecode_server.status import MESSAGE_CHARS_MAX, TABLE, refuse, to_document_error, to_status
-from tracecode_server.window import Window
+from tracecode_server.window import Taken, Window
 
 from tracecode import errors
+from tracecode.answer import plain_verdict
+from tracecode.ledger import Ledger
+from tracecode.person import PersonKey
+from tracecode.v1 import document_pb2, finding_pb2, ledger_service_pb2
 
 
 class Clock:
@@ -114,32 +128,34 @@ def test_a_peer_is_a_host(peer: str, host: str) -> None:
 # --- windows and threads --------------------------------------------------------------------------
 
 
-def test_a_window_is_full_by_items_or_by_bytes() -> None:
-    """Pins both bounds, and that one item always fits or a large document would wait for ever."""
+def test_a_window_is_full_by_documents_or_by_bytes() -> None:
+    """Pins both bounds, and that one message always fits or a large one would wait for ever."""
 
     async def check() -> list[bool]:
-        async def has_room(window: Window[str], size: int) -> bool:
+        async def has_room(window: Window[str], documents: int, size: int) -> bool:
             try:
-                await asyncio.wait_for(window.wait_for_room(size), 0.05)
+                await asyncio.wait_for(window.wait_for_room(documents, size), 0.05)
             except TimeoutError:
                 return False
             return True
 
-        by_items: Window[str] = Window(2, 1000)
+        by_documents: Window[str] = Window(10, 1000)
         by_bytes: Window[str] = Window(100, 10)
-        seen = [await has_room(by_bytes, 11)]
-        by_items.put("a", 1)
-        by_bytes.put("a", 9)
-        seen += [await has_room(by_items, 1), await has_room(by_bytes, 1), await has_room(by_bytes, 2)]
-        by_items.put("b", 1)
-        seen.append(await has_room(by_items, 1))
-        assert await by_items.take() == ("a", 1)
-        seen.append(await has_room(by_items, 1))
-        by_items.release(1)
-        seen.append(await has_room(by_items, 1))
+        seen = [await has_room(by_bytes, 1, 11), await has_room(by_documents, 11, 1)]
+        by_documents.put("a", 6, 1)
+        by_bytes.put("a", 1, 9)
+        seen += [await has_room(by_documents, 4, 1), await has_room(by_documents, 5, 1)]
+        seen += [await has_room(by_bytes, 1, 1), await has_room(by_bytes, 1, 2)]
+        by_documents.put("b", 4, 1)
+        seen.append(await has_room(by_documents, 1, 1))
+        taken = await by_documents.take()
+        assert taken == Taken("a", 6, 1)
+        seen.append(await has_room(by_documents, 1, 1))
+        by_documents.release(taken)
+        seen += [await has_room(by_documents, 6, 1), await has_room(by_documents, 7, 1)]
         return seen
 
-    assert asyncio.run(check()) == [True, True, True, False, False, False, True]
+    assert asyncio.run(check()) == [True, True, True, False, True, False, False, False, True, False]
 
 
 def test_a_window_gives_back_in_order_and_then_ends() -> None:
@@ -150,19 +166,19 @@ def test_a_window_gives_back_in_order_and_then_ends() -> None:
 
         async def write() -> None:
             for number in range(200):
-                await window.wait_for_room(1)
-                window.put(number, 1)
+                await window.wait_for_room(1, 1)
+                window.put(number, 1, 1)
                 if number % 7 == 0:
                     await asyncio.sleep(0)
             window.end()
 
         task = asyncio.create_task(write())
         taken = []
-        while (item := await asyncio.wait_for(window.take(), 5)) is not None:
-            taken.append(item[0])
-            if item[0] % 5 == 0:
+        while (message := await asyncio.wait_for(window.take(), 5)) is not None:
+            taken.append(message.item)
+            if message.item % 5 == 0:
                 await asyncio.sleep(0)
-            window.release(item[1])
+            window.release(message)
         await task
         return taken
 
@@ -197,6 +213,208 @@ def test_questions_that_nobody_waits_for_are_dropped_and_too_many_refused() -> N
     asyncio.run(check())
 
     assert asked == [0, 2000]
+
+
+def test_all_that_a_commit_finished_crosses_at_one_wake() -> None:
+    """Pins one wake for many futures, each ending as its source did, and that each end is counted once,
+    also of a call that was given up."""
+
+    class Loop(asyncio.SelectorEventLoop):
+        wakes = 0
+
+        def call_soon_threadsafe(self, *arguments: Any, **named: Any) -> asyncio.Handle:
+            self.wakes += 1
+            return super().call_soon_threadsafe(*arguments, **named)
+
+    async def check() -> tuple[list[object], list[Future[int]], int]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        counted: list[Future[int]] = []
+        crossing = Crossing()
+        sources: list[Future[int]] = [Future() for _ in range(100)]
+        targets = [crossing.bring(source, counted.append) for source in sources]
+        targets[7].cancel()
+
+        def finish() -> None:
+            for number, source in enumerate(sources):
+                if number == 50:
+                    source.set_exception(errors.EngineStopped("stopped"))
+                else:
+                    source.set_result(number)
+
+        before = loop.wakes
+        engine = threading.Thread(target=finish)
+        engine.start()
+        # The loop is away meanwhile, as it is when it answers others.
+        engine.join()
+        ends = await asyncio.gather(*targets, return_exceptions=True)
+        assert counted == sources
+        return ends, counted, loop.wakes - before
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        ends, counted, wakes = runner.run(check())
+
+    assert wakes == 1
+    assert len(counted) == 100
+    assert isinstance(ends[7], asyncio.CancelledError)
+    assert isinstance(ends[50], errors.EngineStopped)
+    assert [end for number, end in enumerate(ends) if number not in (7, 50)] == [
+        number for number in range(100) if number not in (7, 50)
+    ]
+
+
+def test_nothing_stays_behind_when_threads_and_loop_race() -> None:
+    """Pins the flag between the engine's thread and the loop: every future ends, whoever comes first."""
+
+    async def check() -> list[int]:
+        crossing = Crossing()
+        counted: list[Future[int]] = []
+        sources: list[Future[int]] = [Future() for _ in range(3000)]
+
+        def finish(part: list[Future[int]]) -> None:
+            for source in part:
+                source.set_result(id(source))
+
+        targets = [crossing.bring(source, counted.append) for source in sources]
+        threads = [threading.Thread(target=finish, args=(sources[begin::3],)) for begin in range(3)]
+        for thread in threads:
+            thread.start()
+        ends = await asyncio.wait_for(asyncio.gather(*targets), 10)
+        assert len(counted) == len(sources)
+        return [end - id(source) for end, source in zip(ends, sources, strict=True)]
+
+    assert asyncio.run(check()) == [0] * 3000
+
+
+# --- bytes around bytes ---------------------------------------------------------------------------
+
+texts = st.text(max_size=20)
+verdicts = st.builds(
+    finding_pb2.Verdict,
+    sequence=st.integers(0, 2**64 - 1),
+    outcome=st.sampled_from(finding_pb2.Outcome.values()),
+    findings=st.lists(
+        st.builds(
+            finding_pb2.Finding,
+            type=st.sampled_from(finding_pb2.FindingType.values()),
+            severity=st.sampled_from(finding_pb2.Severity.values()),
+            legal_basis=st.text(max_size=300),
+        ),
+        max_size=3,
+    ),
+    rule_base_version=texts,
+    repeat=st.booleans(),
+)
+document_errors = st.builds(
+    ledger_service_pb2.DocumentError, reason=texts, field=texts, message=texts, retryable=st.booleans()
+)
+
+
+@given(
+    position=st.one_of(st.integers(0, 300), st.integers(0, 2**63)),
+    results=st.lists(st.one_of(verdicts, document_errors), max_size=6),
+)
+def test_results_are_written_as_protobuf_writes_them(
+    position: int, results: list[finding_pb2.Verdict | ledger_service_pb2.DocumentError]
+) -> None:
+    """Pins the response of a stream byte for byte, position 0 and empty messages included."""
+    expected = ledger_service_pb2.RecordDocumentsResponse()
+    for place, result in enumerate(results, position):
+        if isinstance(result, finding_pb2.Verdict):
+            expected.results.add(position=place, verdict=result)
+        else:
+            expected.results.add(position=place, error=result)
+
+    written = wrap_results(
+        position,
+        [
+            result.SerializeToString() if isinstance(result, finding_pb2.Verdict) else result
+            for result in results
+        ],
+    )
+
+    assert written == expected.SerializeToString(deterministic=True)
+
+
+@given(verdict=verdicts, memo=st.text(max_size=20), times=st.sampled_from([0, 1, 10, 5000]))
+def test_a_lone_request_and_its_verdict_are_wrapped_as_protobuf_does(
+    verdict: finding_pb2.Verdict, memo: str, times: int
+) -> None:
+    """Pins the two small envelopes of a unary call, for short and long contents."""
+    response = ledger_service_pb2.RecordSaleResponse(verdict=verdict)
+    document = document_pb2.Document(memo=memo * times)
+    request = ledger_service_pb2.RecordSaleRequest(document=document, request_id=memo)
+    batch = ledger_service_pb2.RecordDocumentsRequest(
+        requests=[ledger_service_pb2.RecordDocumentRequest(document=document, request_id=memo)]
+    )
+
+    assert wrap_verdict(verdict.SerializeToString()) == response.SerializeToString()
+    assert wrap_request(request.SerializeToString()) == batch.SerializeToString()
+
+
+@given(
+    requests=st.lists(st.binary(max_size=300), max_size=8), cut=st.integers(0, 20), tail=st.binary(max_size=4)
+)
+def test_requests_are_counted_as_protobuf_counts_them(requests: list[bytes], cut: int, tail: bytes) -> None:
+    """Pins that a whole message is counted, and a cut or spoilt one only as protobuf would, or not."""
+    whole = b"".join(wrap_request(request) for request in requests)
+    assert count_requests(whole) == len(requests)
+
+    message = whole[: max(0, len(whole) - cut)] + tail
+
+    count = count_requests(message)
+    try:
+        seen = len(ledger_service_pb2.RecordDocumentsRequest.FromString(message).requests)
+    except DecodeError:
+        return
+    assert count in (None, seen)
+
+
+@pytest.fixture(scope="module")
+def ledger() -> Iterator[Ledger]:
+    """A ledger for figures that ask one."""
+    with closing(Ledger.open(None, engine="memory", person_key=PersonKey(bytes(32)))) as ledger:
+        yield ledger
+
+
+def list_counts(metrics: Metrics) -> list[str]:
+    """What is scraped of the documents and findings that were counted."""
+    return [
+        line
+        for line in generate_latest(metrics.registry).decode().splitlines()
+        if line.startswith(("tracecode_documents_total", "tracecode_findings_total"))
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    answered=st.lists(
+        st.one_of(
+            verdicts,
+            st.builds(
+                plain_verdict,
+                st.integers(1, 2**40),
+                st.integers(0, 2**34),
+                st.integers(0, 2**63 - 1),
+                st.sampled_from(["1", "2026.1"]),
+            ),
+        ),
+        max_size=8,
+    ),
+    repeats=st.sets(st.integers(0, 8)),
+)
+def test_replies_are_counted_as_the_verdicts_they_are(
+    ledger: Ledger, answered: list[finding_pb2.Verdict], repeats: set[int]
+) -> None:
+    """Pins that documents and findings are counted alike whether a verdict was read or only looked at."""
+    for at in repeats & set(range(len(answered))):
+        answered[at].repeat = True
+
+    read, looked_at = Metrics(ledger), Metrics(ledger)
+    read.count_verdicts(answered)
+    looked_at.count_replies(verdict.SerializeToString() for verdict in answered)
+
+    assert sorted(list_counts(looked_at)) == sorted(list_counts(read))
 
 
 # --- texts ----------------------------------------------------------------------------------------
@@ -326,6 +544,71 @@ def test_a_status_fits_the_headers_it_travels_in() -> None:
 def test_a_document_of_a_stream_knows_whether_to_come_again(error: Exception, retryable: bool) -> None:
     """Pins the flag by which a gateway decides."""
     assert to_document_error(refuse(error)).retryable is retryable
+
+
+# --- company --------------------------------------------------------------------------------------
+
+
+def gather_company(
+    requests: list[bytes], submit: Callable[[bytes, int], asyncio.Future[list[bytes | Exception]] | None]
+) -> list[object]:
+    """What unary calls that come in the same turn are answered."""
+
+    async def call_all() -> list[object]:
+        company = Company(submit)
+        return [*await asyncio.gather(*(company.add(request) for request in requests))]
+
+    return asyncio.run(call_all())
+
+
+def finish(replies: list[bytes | Exception]) -> asyncio.Future[list[bytes | Exception]]:
+    """A future that has its result."""
+    future: asyncio.Future[list[bytes | Exception]] = asyncio.get_running_loop().create_future()
+    future.set_result(replies)
+    return future
+
+
+def test_calls_that_come_together_are_one_message() -> None:
+    """Pins that a burst shares its commits, up to the bound, and that each gets its own reply."""
+    messages: list[tuple[bytes, int]] = []
+
+    def submit(message: bytes, documents: int) -> asyncio.Future[list[bytes | Exception]]:
+        messages.append((message, documents))
+        return finish([bytes([octet]).upper() for octet in message])
+
+    requests = [bytes([ord("a") + number % 26]) for number in range(DOCUMENTS_MAX + 3)]
+
+    assert gather_company(requests, submit) == [request.upper() for request in requests]
+    assert messages == [
+        (b"".join(requests[:DOCUMENTS_MAX]), DOCUMENTS_MAX),
+        (b"".join(requests[DOCUMENTS_MAX:]), 3),
+    ]
+
+
+def test_one_that_needs_another_way_does_not_take_its_company_along() -> None:
+    """Pins that a document which cannot be taken as bytes costs the others a reading and nothing else."""
+
+    def submit(message: bytes, documents: int) -> asyncio.Future[list[bytes | Exception]] | None:
+        return None if b"x" in message else finish([message] * documents)
+
+    assert gather_company([b"a", b"x", b"b"], submit) == [b"a", None, b"b"]
+
+
+def test_what_becomes_of_all_is_told_to_all() -> None:
+    """Pins that nobody waits for ever when the ledger pushes back or stops."""
+    full, rejected = errors.Overloaded("full"), errors.DocumentRejected("field", "why")
+
+    def push_back(message: bytes, documents: int) -> asyncio.Future[list[bytes | Exception]]:
+        raise full
+
+    def stop(message: bytes, documents: int) -> asyncio.Future[list[bytes | Exception]]:
+        future: asyncio.Future[list[bytes | Exception]] = asyncio.get_running_loop().create_future()
+        future.set_exception(full)
+        return future
+
+    assert gather_company([b"a", b"b"], push_back) == [full] * 2
+    assert gather_company([b"a", b"b"], stop) == [full] * 2
+    assert gather_company([b"a", b"b"], lambda *_: finish([b"A", rejected])) == [b"A", rejected]
 
 
 # --- options --------------------------------------------------------------------------------------

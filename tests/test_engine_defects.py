@@ -35,7 +35,7 @@ from documents import (
 
 from tracecode.code import read_scan
 from tracecode.engine import records
-from tracecode.engine.contract import Submission
+from tracecode.engine.contract import Submission, Submissions
 from tracecode.engine.index import (
     CACHED_CODES_MAX,
     UNKNOWN_DOCUMENTS_MAX,
@@ -114,13 +114,15 @@ def test_a_failure_in_the_middle_of_a_batch_leaves_no_trace(
     """Entries that were appended before the failure must not become durable with the next commit."""
     engine = engine_of(ledger)
     before = engine.sequence
-    batch = [
-        Submission(document.SerializeToString(deterministic=True), (NOON + DAY) * NS)
-        for document in (
-            sale(SHOP, "S1", NOON, line(code(1))),
-            sale(SHOP, "S2-FAILS", NOON + 1, line(code(2))),
+    batch = Submissions.of(
+        *(
+            Submission(document.SerializeToString(deterministic=True), (NOON + DAY) * NS)
+            for document in (
+                sale(SHOP, "S1", NOON, line(code(1))),
+                sale(SHOP, "S2-FAILS", NOON + 1, line(code(2))),
+            )
         )
-    ]
+    )
     with monkeypatch.context() as patch:
         fail_at(engine, "S2-FAILS", patch)
         with pytest.raises(KeyError):
@@ -417,7 +419,7 @@ def test_judging_a_code_that_many_sold_takes_the_square_of_the_sales_at_most() -
         submission = Submission(last.SerializeToString(deterministic=True), (NOON + DAY) * NS)
         sys.setprofile(note)
         try:
-            ledger.engine.record([submission])
+            ledger.engine.record(Submissions.of(submission))
         finally:
             sys.setprofile(None)
     ledger.close()

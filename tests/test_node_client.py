@@ -40,25 +40,21 @@ def node_modules() -> None:
         )
 
 
-def sell(server: ServerThread, code: str, number: str = "", institution_code: str = INSTITUTION) -> Any:
-    """Run the JavaScript till; returns what it prints, the error if it ends with one."""
+def run(script: str, server: ServerThread, *arguments: str) -> Any:
+    """Run a JavaScript program against the service; returns what it prints, the error if it ends with one."""
     ran = subprocess.run(
-        [
-            "node",
-            str(NODE / "record_sale.js"),
-            server.address,
-            str(PROTO),
-            institution_code,
-            number or f"JS{next(numbers)}",
-            DRUG,
-            code,
-        ],
+        ["node", str(NODE / script), server.address, str(PROTO), *arguments],
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
     return json.loads(ran.stdout if ran.returncode == 0 else ran.stderr)
+
+
+def sell(server: ServerThread, code: str, number: str = "", institution_code: str = INSTITUTION) -> Any:
+    """Sell one box by the JavaScript till; returns the verdict, or the error."""
+    return run("record_sale.js", server, institution_code, number or f"JS{next(numbers)}", DRUG, code)
 
 
 def test_a_till_in_another_language_records_a_sale(server: ServerThread) -> None:
@@ -89,3 +85,27 @@ def test_a_till_in_another_language_is_told_what_is_wrong(server: ServerThread) 
 
     assert error["code"] == "INVALID_ARGUMENT"
     assert "document.institution_code" in error["message"]
+
+
+def test_a_gateway_in_another_language_records_many_in_a_message(server: ServerThread) -> None:
+    """Pins a stream of messages of several documents: positions over all of them, errors in their places."""
+    scans = [
+        "82400000000000000011",
+        "82400000000000000012",
+        "8" * 65,
+        "82400000000000000013",
+        "824000000000000",
+    ]
+
+    answers = run("record_documents.js", server, INSTITUTION, DRUG, *scans)
+
+    assert [len(results) for results in answers] == [2, 2, 1]
+    results = [result for results in answers for result in results]
+    assert [result["position"] for result in results] == ["0", "1", "2", "3", "4"]
+    assert [result["result"] for result in results] == ["verdict", "verdict", "error", "verdict", "verdict"]
+    assert (results[2]["error"]["reason"], results[2]["error"]["field"]) == (
+        "FIELD_INVALID",
+        "document.document_number",
+    )
+    sequences = [int(result["verdict"]["sequence"]) for result in results if result["result"] == "verdict"]
+    assert sequences == sorted(set(sequences))

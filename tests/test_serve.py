@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from running_server import ServerProcess, register_institutions
-from wire import INSTITUTION, call_raw, make_long_sale, make_sale, read_details, read_figure
+from wire import INSTITUTION, call_raw, make_batch, make_long_sale, make_sale, read_details, read_figure
 
 from tracecode.client import LedgerClient
 from tracecode.rule_base import RuleBase
@@ -37,8 +37,8 @@ def test_sigterm_lets_calls_finish(data_directory: Path) -> None:
             documents = [make_sale() for _ in range(60)]
 
             def send() -> Iterator[ledger_service_pb2.RecordDocumentsRequest]:
-                for document in documents:
-                    yield ledger_service_pb2.RecordDocumentsRequest(document=document)
+                for at in range(0, len(documents), 3):
+                    yield make_batch(*documents[at : at + 3])
                 end.wait(20)
 
             call = ledger_service_pb2_grpc.LedgerServiceStub(channel).RecordDocuments(send())
@@ -61,10 +61,12 @@ def test_sigterm_lets_calls_finish(data_directory: Path) -> None:
     with ServerProcess(data_directory=data_directory) as again:
         with grpc.insecure_channel(again.address) as channel:
             ledger = ledger_service_pb2_grpc.LedgerServiceStub(channel)
-            for document, answer in zip(documents, answers, strict=False):
+            results = [result for answer in answers for result in answer.results]
+            assert len(results) == 3 * len(answers)
+            for document, result in zip(documents, results, strict=False):
                 verdict = ledger.RecordSale(ledger_service_pb2.RecordSaleRequest(document=document)).verdict
                 assert verdict.repeat
-                assert verdict.sequence == answer.verdict.sequence
+                assert verdict.sequence == result.verdict.sequence
 
 
 def test_sigterm_waits_for_a_call_that_is_being_judged(data_directory: Path) -> None:

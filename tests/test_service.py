@@ -6,7 +6,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -22,6 +23,7 @@ from wire import (
     METHODS,
     STOCK_INSTITUTION,
     call_raw,
+    make_batch,
     make_code,
     make_document,
     make_long_sale,
@@ -303,25 +305,24 @@ def test_a_stream_answers_in_order_and_survives_bad_documents(
     bad.lines[0].quantity = "many"
     reused = make_sale(number=good[0].document_number)
     messages = [
-        ledger_service_pb2.RecordDocumentsRequest(document=document).SerializeToString()
-        for document in (*good[:20], bad, *good[20:], reused)
+        make_batch(*documents).SerializeToString()
+        for documents in (good[:1], good[1:10], (*good[10:20], bad, *good[20:]), (), (reused,))
     ]
-    messages.insert(10, b"\xff\xff\xff")
-    call = channel.stream_stream("/tracecode.v1.LedgerService/RecordDocuments")
+    messages.insert(2, b"\xff\xff\xff")
 
-    answers = [
-        ledger_service_pb2.RecordDocumentsResponse.FromString(raw) for raw in call(iter(messages), timeout=30)
-    ]
+    answers = converse(channel, *messages)
 
-    assert [answer.position for answer in answers] == list(range(43))
-    errors = {answer.position: answer.error for answer in answers if answer.HasField("error")}
+    assert [len(answer.results) for answer in answers] == [1, 9, 1, 31, 0, 1]
+    results = [result for answer in answers for result in answer.results]
+    assert [result.position for result in results] == list(range(43))
+    errors = {result.position: result.error for result in results if result.HasField("error")}
     assert {at: (error.reason, error.field, error.retryable) for at, error in errors.items()} == {
         10: ("MESSAGE_MALFORMED", "", False),
         21: ("FIELD_INVALID", "document.lines[0].quantity", False),
         42: ("DOCUMENT_REUSED", "document.document_number", False),
     }
     assert all(error.message for error in errors.values())
-    sequences = [answer.verdict.sequence for answer in answers if answer.HasField("verdict")]
+    sequences = [result.verdict.sequence for result in results if result.HasField("verdict")]
     assert sequences == sorted(set(sequences))
     for document in good:
         found = ledger.GetDocument(
@@ -334,6 +335,208 @@ def test_a_stream_answers_in_order_and_survives_bad_documents(
         assert found.verdict_first.sequence in sequences
 
 
+def converse(channel: grpc.Channel, *messages: bytes) -> list[ledger_service_pb2.RecordDocumentsResponse]:
+    """Send the messages of one stream; returns its answers."""
+    call = channel.stream_stream("/tracecode.v1.LedgerService/RecordDocuments")
+    return [
+        ledger_service_pb2.RecordDocumentsResponse.FromString(raw) for raw in call(iter(messages), timeout=30)
+    ]
+
+
+def test_a_message_of_too_many_documents_is_refused_whole(
+    channel: grpc.Channel, server: ServerThread
+) -> None:
+    """Pins the bound and its neighbour, that nothing of the message is kept, and that the stream goes on."""
+    before = server.ledger.service_info().sequence
+    number = make_sale().document_number
+    # A thousand repeats of one sale cost no more than one entry.
+    full = make_batch(*[make_sale(number=number, code="83333330000000000001")] * 1000)
+    over = ledger_service_pb2.RecordDocumentsRequest(requests=[*full.requests, full.requests[0]])
+    strange = over.SerializeToString() + b"\xfa\x3f\x03abc"
+
+    answers = converse(channel, over.SerializeToString(), strange, full.SerializeToString())
+
+    assert [len(answer.results) for answer in answers] == [1, 1, 1000]
+    for position, answer in enumerate(answers[:2]):
+        (result,) = answer.results
+        assert result.position == position
+        assert (result.error.reason, result.error.field) == ("FIELD_INVALID", "requests")
+        assert "1,000" in result.error.message
+        assert not result.error.retryable
+    verdicts = [result.verdict for result in answers[2].results]
+    assert [result.position for result in answers[2].results] == list(range(2, 1002))
+    assert {verdict.sequence for verdict in verdicts} == {before + 1}
+    assert [verdict.repeat for verdict in verdicts] == [False] + [True] * 999
+    assert server.ledger.service_info().sequence == before + 1
+
+
+def test_a_message_of_too_many_bytes_ends_the_stream(channel: grpc.Channel) -> None:
+    """Pins the bound of 4 MiB on a message of a stream, and that what was answered before it stands."""
+    large = make_sale()
+    large.memo = "x" * (4 * 1024 * 1024)
+    answered = threading.Event()
+
+    def send() -> Iterator[ledger_service_pb2.RecordDocumentsRequest]:
+        yield make_batch(make_sale())
+        answered.wait(10)
+        yield make_batch(make_sale(), large)
+
+    call = ledger_service_pb2_grpc.LedgerServiceStub(channel).RecordDocuments(send(), timeout=20)
+    first = next(iter(call))
+    answered.set()
+    with pytest.raises(grpc.RpcError) as caught:
+        next(iter(call))
+
+    assert first.results[0].verdict.outcome == finding_pb2.OUTCOME_ACCEPTED
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_request_id_of_a_batch_is_its_documents_own(channel: grpc.Channel) -> None:
+    """Pins that request_id works within a message: a bad one and a used one stop nobody else."""
+    requests = [
+        ledger_service_pb2.RecordDocumentRequest(document=make_sale(), request_id=request_id)
+        for request_id in ("batch-1", "x" * 65, "batch-1", "", "")
+    ]
+    batch = ledger_service_pb2.RecordDocumentsRequest(requests=requests)
+
+    (answer,) = converse(channel, batch.SerializeToString())
+
+    assert [(result.error.reason, result.error.field) for result in answer.results] == [
+        ("", ""),
+        ("FIELD_INVALID", "request_id"),
+        ("REQUEST_REUSED", "request_id"),
+        ("", ""),
+        ("", ""),
+    ]
+
+
+def list_twins() -> Iterator[tuple[str, document_pb2.Document]]:
+    """Documents that an engine may take as bytes, plain and not."""
+    code = make_code()
+    yield "a receipt", make_receipt(code)
+    yield "a sale of what was received", make_sale(code)
+    yield "the same code again", make_sale(code)
+    yield "a reported sale", make_sale(stage=document_pb2.SALE_STAGE_REPORTED)
+    yield "many lines", make_long_sale(20)
+    person = make_sale()
+    person.sale.person_token = "person-of-a-twin"
+    person.sale.prescriber_token = "医师"
+    person.sale.pharmacist_token = "pharmacist-of-a-twin"
+    person.operator_token = "操作员"
+    person.memo = "a memo is no person"
+    yield "persons", person
+    bringer = make_receipt(make_code())
+    bringer.operator_token = "bringer-of-a-twin"
+    bringer.receipt.supplier_name = "供应商"
+    yield "a person at a receipt", bringer
+    noted = make_sale()
+    noted.memo = "two\nlines"
+    yield "what cannot be seen in a memo", noted
+    scanned = make_sale()
+    scanned.lines[0].codes[0] = f"\x1d(01)0{make_code()}"
+    yield "what cannot be seen in a scan", scanned
+    yield "an unknown institution", make_sale(institution_code="P99999999999")
+    wrong = make_sale()
+    wrong.lines[0].quantity = "-1"
+    yield "a bad quantity", wrong
+    yield "no content", make_document()
+
+
+def answer_twins(channel: grpc.Channel, documents: list[document_pb2.Document], tail: bytes) -> list[bytes]:
+    """What each document is answered alone, and then of what is recorded what is kept."""
+    answers = []
+    for document in documents:
+        name = "RecordReceipt" if document.HasField("receipt") else "RecordSale"
+        request = ledger_service_pb2.RecordSaleRequest(document=document, request_id=document.document_number)
+        try:
+            answers.append(call_raw(channel, name, request.SerializeToString() + tail))
+        except grpc.RpcError as error:
+            answers.append(f"{error.code()} {error.details()}".encode())
+    return answers
+
+
+def batch_twins(channel: grpc.Channel, documents: list[document_pb2.Document], tail: bytes) -> list[bytes]:
+    """What the documents are answered in one message."""
+    (answer,) = converse(channel, make_batch(*documents).SerializeToString() + tail)
+    return [result.SerializeToString() for result in answer.results]
+
+
+def read_twin(channel: grpc.Channel, document: document_pb2.Document) -> bytes:
+    """What is kept of a sale or a receipt; nothing if it was not taken."""
+    kind = "RECEIPT" if document.HasField("receipt") else "SALE"
+    request = ledger_service_pb2.GetDocumentRequest(
+        institution_code=document.institution_code,
+        kind=document_pb2.DocumentKind.Value(f"DOCUMENT_KIND_{kind}"),
+        document_number=document.document_number,
+    )
+    try:
+        return call_raw(channel, "GetDocument", request.SerializeToString())
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        return b""
+
+
+@pytest.mark.parametrize("ask", [answer_twins, batch_twins], ids=["alone", "in a batch"])
+def test_bytes_and_messages_are_answered_alike(
+    tmp_path: Path, ask: Callable[[grpc.Channel, list[document_pb2.Document], bytes], list[bytes]]
+) -> None:
+    """Pins that a document has the same answer byte for byte, and the same is kept of it, whether its
+    request is in the form that every encoder writes, or has a field that nobody knows and must be read."""
+    now_ns = time.time_ns()
+    twins = dict(list_twins())
+    if ask is batch_twins:
+        # Either would have the whole message read.
+        del twins["no content"], twins["what cannot be seen in a memo"]
+    answers, kept = [], []
+    for number, tail in enumerate((b"", b"\xfa\x3f\x03abc")):
+        with (
+            ServerThread(
+                data_directory=tmp_path / str(number),
+                person_key_file=tmp_path / "person-key",
+                clock_ns=lambda: now_ns,
+            ) as server,
+            grpc.insecure_channel(server.address) as channel,
+        ):
+            register_institutions(server.address, INSTITUTION)
+            answers.append(dict(zip(twins, ask(channel, list(twins.values()), tail), strict=True)))
+            kept.append({name: read_twin(channel, document) for name, document in twins.items()})
+
+    # By name, since the bytes themselves tell a reader nothing.
+    assert [name for name, answer in answers[0].items() if answer != answers[1][name]] == []
+    assert [name for name, document in kept[0].items() if document != kept[1][name]] == []
+    assert kept[0]["persons"]
+    assert b"of-a-twin" not in b"".join(kept[0].values())
+
+
+@pytest.mark.parametrize("questions", [1, 5, 300])
+def test_codes_are_verified_alike_by_bytes_and_by_message(tmp_path: Path, questions: int) -> None:
+    """Pins the same for VerifyCodes: codes in stock, in which all is in order, and then one that is sold."""
+    now_ns = time.time_ns()
+    codes = [make_code() for _ in range(questions)]
+    receipt = make_receipt(codes[0])
+    receipt.lines[0].codes[:] = codes
+    receipt.lines[0].quantity = str(questions)
+    with (
+        ServerThread(data_directory=tmp_path / "ledger", clock_ns=lambda: now_ns) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        register_institutions(server.address, INSTITUTION)
+        request = ledger_service_pb2.VerifyCodesRequest(
+            institution_code=INSTITUTION,
+            codes=[ledger_service_pb2.CodeQuestion(code=code, drug_code=DRUG) for code in codes],
+        ).SerializeToString()
+        converse(channel, make_batch(receipt).SerializeToString())
+        plain = [call_raw(channel, "VerifyCodes", request + tail) for tail in (b"", b"\xfa\x3f\x03abc")]
+        converse(channel, make_batch(make_sale(codes[0])).SerializeToString())
+        sold = [call_raw(channel, "VerifyCodes", request + tail) for tail in (b"", b"\xfa\x3f\x03abc")]
+
+    assert plain[0] == plain[1]
+    assert sold[0] == sold[1]
+    assert plain[0] != sold[0]
+    assert len(ledger_service_pb2.VerifyCodesResponse.FromString(plain[0]).answers) == questions
+
+
 def test_a_client_that_reads_no_answers_is_not_read_from_either() -> None:
     """Pins the window: a gateway that only sends cannot fill the service's memory."""
     with ServerThread(engine="memory", stream_documents_max=8) as small:
@@ -343,7 +546,7 @@ def test_a_client_that_reads_no_answers_is_not_read_from_either() -> None:
                 document = make_sale()
                 document.memo = "x" * 2000
                 document.lines[0].memo = "x" * 2000
-                yield ledger_service_pb2.RecordDocumentsRequest(document=document)
+                yield make_batch(document)
 
         # Without this gRPC lends a fast peer more and more room of its own for answers that wait.
         with grpc.insecure_channel(small.address, options=[("grpc.http2.bdp_probe", 0)]) as channel:
@@ -758,15 +961,15 @@ def test_a_ledger_with_no_room_is_told_and_nothing_is_kept(
 
     with pytest.raises(grpc.RpcError) as caught:
         call_raw(channel, "RecordSale", serialize_sale())
-    answer = ledger_service_pb2.RecordDocumentsResponse.FromString(
-        call_raw(channel, "RecordDocuments", serialize_sale())
-    )
+    (answer,) = converse(channel, make_batch(make_sale(), make_sale()).SerializeToString())
 
     details = read_details(caught.value)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert details["ErrorInfo"].reason == "OVERLOADED"
     assert details["RetryInfo"].retry_delay.ToMilliseconds() > 0
-    assert (answer.error.reason, answer.error.retryable) == ("OVERLOADED", True)
+    assert [(result.error.reason, result.error.retryable) for result in answer.results] == [
+        ("OVERLOADED", True)
+    ] * 2
     assert server.ledger.service_info().sequence == before
 
 
@@ -801,7 +1004,7 @@ def test_a_peer_with_too_many_streams_gets_no_more() -> None:
         ends = [threading.Event() for _ in range(3)]
 
         def send(end: threading.Event) -> Iterator[ledger_service_pb2.RecordDocumentsRequest]:
-            yield ledger_service_pb2.RecordDocumentsRequest(document=make_sale())
+            yield make_batch(make_sale())
             end.wait(20)
 
         first, second = ledger.RecordDocuments(send(ends[0])), ledger.RecordDocuments(send(ends[1]))

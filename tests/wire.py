@@ -75,6 +75,13 @@ def make_receipt(code: str, institution_code: str = INSTITUTION) -> document_pb2
     return document
 
 
+def make_batch(*documents: document_pb2.Document) -> ledger_service_pb2.RecordDocumentsRequest:
+    """One message of a stream with these documents."""
+    return ledger_service_pb2.RecordDocumentsRequest(
+        requests=[ledger_service_pb2.RecordDocumentRequest(document=document) for document in documents]
+    )
+
+
 def call_raw(channel: grpc.Channel, name: str, *messages: bytes, timeout_seconds: float = 10) -> bytes:
     """Call a method with raw bytes; returns the raw answer (the last one of a stream)."""
     method = METHODS[name]

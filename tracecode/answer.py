@@ -10,7 +10,16 @@ from collections.abc import Iterable
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tracecode.document import CHINA_SECONDS, NS, china_day
-from tracecode.finding import REGISTRY, Finding, FindingType, Mode, Severity, dress, to_message
+from tracecode.finding import (
+    PROVISIONAL_SECONDS,
+    REGISTRY,
+    Finding,
+    FindingType,
+    Mode,
+    Severity,
+    dress,
+    to_message,
+)
 from tracecode.v1 import finding_pb2
 
 DAY_SECONDS = 86_400
@@ -32,11 +41,34 @@ def answer_verdict(verdict: finding_pb2.Verdict, now_ns: int, *, asked: bool, as
         del verdict.findings[:]
         verdict.findings.extend(shown)
     if not any(FindingType(finding.type) is not FindingType.DUP_RETRY for finding in verdict.findings):
-        passed = _plain(FindingType.PASS)
-        answer_findings([passed], now, final, asked=asked)
-        verdict.findings.append(passed)
+        verdict.findings.append(pass_finding())
     verdict.severity = max(finding.severity for finding in verdict.findings)
     verdict.as_of.time.CopyFrom(to_timestamp(now_ns))
+
+
+def pass_finding() -> finding_pb2.Finding:
+    """PASS as it is answered: the same for every document in which nothing was found."""
+    passed = _plain(FindingType.PASS)
+    dress(passed, 0, 0)
+    return passed
+
+
+def plain_verdict(
+    sequence: int, business_time: int, receive_time_ns: int, rule_base_version: str
+) -> finding_pb2.Verdict:
+    """The verdict, as it is answered, of a document in which nothing was found. The native code, which clears
+    such documents, writes the same bytes."""
+    seconds, final = receive_time_ns // NS, business_time + PROVISIONAL_SECONDS
+    return finding_pb2.Verdict(
+        sequence=sequence,
+        outcome=finding_pb2.OUTCOME_ACCEPTED,
+        findings=[pass_finding()],
+        severity=finding_pb2.SEVERITY_INFO,
+        final_time=Timestamp(seconds=final),
+        provisional=seconds < final,
+        rule_base_version=rule_base_version,
+        as_of=finding_pb2.AsOf(sequence=sequence, time=to_timestamp(receive_time_ns)),
+    )
 
 
 def answer_findings(

@@ -11,9 +11,8 @@ import queue
 import threading
 from concurrent.futures import Future, InvalidStateError
 
-from tracecode.engine.contract import Engine, Submission
-from tracecode.errors import DocumentRejected, EngineStopped, Overloaded
-from tracecode.v1 import finding_pb2
+from tracecode.engine.contract import Engine, Recorded, Submissions
+from tracecode.errors import EngineStopped, Overloaded
 
 BATCH_DOCUMENTS_MAX = 2_000
 """Documents in one commit: bounds how long the first of them waits."""
@@ -21,8 +20,8 @@ BATCH_DOCUMENTS_MAX = 2_000
 WAITING_DOCUMENTS_MAX = 20_000
 """Documents that may wait. Beyond it the ledger pushes back and keeps nothing of the document."""
 
-VerdictFuture = Future[finding_pb2.Verdict]
-_Waiting = tuple[Submission, VerdictFuture]
+RecordedFuture = Future[list[Recorded | Exception]]
+_Waiting = tuple[Submissions, RecordedFuture]
 
 
 class GroupCommit:
@@ -31,6 +30,7 @@ class GroupCommit:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._waiting_documents = 0
         self._stopped = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="tracecode-engine", daemon=True)
@@ -39,20 +39,20 @@ class GroupCommit:
     @property
     def waiting(self) -> int:
         """Documents that wait for the engine."""
-        return self._waiting.qsize()
+        return self._waiting_documents
 
-    def submit(self, submission: Submission) -> VerdictFuture:
-        """A future of the verdict, resolved when it is durable.
-
-        The future raises DocumentRejected or EngineStopped. Raises Overloaded when too many wait.
+    def submit(self, submissions: Submissions) -> RecordedFuture:
+        """A future of what the engine says of each document, or why it could not be asked; resolved when
+        they are durable. Raises Overloaded when too many wait, EngineStopped.
         """
-        future: VerdictFuture = Future()
+        future: RecordedFuture = Future()
         with self._lock:
             if self._stopped:
                 raise EngineStopped("the ledger is closed")
-            if self._waiting.qsize() >= WAITING_DOCUMENTS_MAX:
+            if self._waiting_documents >= WAITING_DOCUMENTS_MAX:
                 raise Overloaded(f"{WAITING_DOCUMENTS_MAX} documents are waiting; send it again in a second")
-            self._waiting.put((submission, future))
+            self._waiting_documents += len(submissions)
+            self._waiting.put((submissions, future))
         return future
 
     def close(self) -> None:
@@ -70,8 +70,9 @@ class GroupCommit:
             if first is None:
                 return
             batch = [first]
+            documents = len(first[0])
             last = False
-            while len(batch) < BATCH_DOCUMENTS_MAX:
+            while documents < BATCH_DOCUMENTS_MAX:
                 try:
                     following = self._waiting.get_nowait()
                 except queue.Empty:
@@ -80,30 +81,34 @@ class GroupCommit:
                     last = True
                     break
                 batch.append(following)
+                documents += len(following[0])
+            with self._lock:
+                self._waiting_documents -= documents
             self._record(batch)
             if last:
                 return
 
     def _record(self, batch: list[_Waiting]) -> None:
-        try:
-            answers = self._engine.record([submission for submission, _ in batch])
-        except Exception as error:
-            if len(batch) > 1 and not isinstance(error, EngineStopped):
-                # Nothing was kept. One document must not take its neighbours with it, and what is too much
-                # at once may not be too much in parts: halve.
-                half = len(batch) // 2
-                self._record(batch[:half])
-                self._record(batch[half:])
-                return
-            # Nobody may be left waiting; what the engine could not do, each of them learns.
-            for _, future in batch:
-                with contextlib.suppress(InvalidStateError):
-                    future.set_exception(error)
-            return
-        for (_, future), answer in zip(batch, answers, strict=True):
-            # A caller that gave up has cancelled its future; the document is kept all the same.
+        together = Submissions([], [], [])
+        for submissions, _ in batch:
+            together.extend(submissions)
+        answers = self._record_parts(together)
+        begin = 0
+        for submissions, future in batch:
+            end = begin + len(submissions)
+            # A caller that gave up has cancelled its future; the documents are kept all the same.
             with contextlib.suppress(InvalidStateError):
-                if isinstance(answer, DocumentRejected):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+                future.set_result(answers[begin:end])
+            begin = end
+
+    def _record_parts(self, submissions: Submissions) -> list[Recorded | Exception]:
+        try:
+            return [*self._engine.record(submissions)]
+        except Exception as error:
+            if len(submissions) == 1 or isinstance(error, EngineStopped):
+                # Nobody may be left waiting; what the engine could not do, each of them learns.
+                return [error] * len(submissions)
+            # Nothing was kept. One document must not take its neighbours with it, and what is too much
+            # at once may not be too much in parts: halve.
+            half = len(submissions) // 2
+            return self._record_parts(submissions[:half]) + self._record_parts(submissions[half:])

@@ -10,7 +10,7 @@ import base64
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import InvalidStateError
+from concurrent.futures import Future, InvalidStateError
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
@@ -22,11 +22,11 @@ from tracecode.answer import answer_findings, answer_verdict, to_timestamp
 from tracecode.code import read_scan
 from tracecode.document import NS, DocumentKind, check_institution_code
 from tracecode.engine import open_engine
-from tracecode.engine.contract import Engine, ImportCounts, Submission
+from tracecode.engine.contract import Engine, ImportCounts, Submission, Submissions
 from tracecode.engine.records import FORMAT
 from tracecode.errors import DocumentRejected, FieldInvalid, ImportInvalid, NotFound
 from tracecode.finding import PROVISIONAL_SECONDS
-from tracecode.group_commit import GroupCommit, VerdictFuture
+from tracecode.group_commit import GroupCommit, RecordedFuture
 from tracecode.person import PersonKey
 from tracecode.rule_base import RuleBase
 from tracecode.v1 import (
@@ -39,6 +39,8 @@ from tracecode.v1 import (
 from tracecode.views.quantity import QuantityView
 
 Row = TypeVar("Row")
+VerdictFuture = Future[finding_pb2.Verdict]
+RepliesFuture = Future[list[bytes | Exception]]
 VERSION = metadata.version("tracecode")
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
@@ -99,12 +101,16 @@ class Ledger:
         asked = document.sale.stage == document_pb2.SALE_STAGE_BEFORE_SETTLEMENT
         asker = document.institution_code
 
-        def answer(done: VerdictFuture) -> None:
-            if future.cancelled():
-                return
+        def answer(done: RecordedFuture) -> None:
             try:
-                verdict = done.result()
-                answer_verdict(verdict, submission.receive_time_ns, asked=asked, asker=asker)
+                (recorded,) = done.result()
+                if isinstance(recorded, Exception):
+                    raise recorded
+                if isinstance(recorded, bytes):
+                    verdict = finding_pb2.Verdict.FromString(recorded)
+                else:
+                    verdict = recorded
+                    answer_verdict(verdict, submission.receive_time_ns, asked=asked, asker=asker)
             except Exception as failed:
                 # Nobody may be left waiting for an answer that could not be made.
                 with contextlib.suppress(InvalidStateError):
@@ -113,8 +119,40 @@ class Ledger:
             with contextlib.suppress(InvalidStateError):
                 future.set_result(verdict)
 
-        self._commits.submit(submission).add_done_callback(answer)
+        self._commits.submit(Submissions.of(submission)).add_done_callback(answer)
         return future
+
+    def submit_requests(self, message: bytes, kind: int = 0) -> RepliesFuture | None:
+        """Record the documents of a serialized RecordDocumentsRequest without making objects of them.
+
+        The future holds, for each request in order, a serialized Verdict as it is answered, or the error that
+        `submit` would have raised in its place. None where the message is not in the form that every
+        encoder writes, or is not of the `kind` (a DocumentKind, 0 = any) asked for: nothing was done, read
+        it and `submit` each.
+        Raises Overloaded, EngineStopped.
+        """
+        now_ns = self._clock_ns()
+        submissions = Submissions.read(message, kind, self._persons.hash, now_ns)
+        if submissions is None:
+            return None
+        documents = submissions.documents
+        future: RepliesFuture = RepliesFuture()
+
+        def answer(done: RecordedFuture) -> None:
+            replies = [
+                reply if isinstance(reply, bytes) else _reply(reply, document, now_ns)
+                for reply, document in zip(done.result(), documents, strict=True)
+            ]
+            with contextlib.suppress(InvalidStateError):
+                future.set_result(replies)
+
+        self._commits.submit(submissions).add_done_callback(answer)
+        return future
+
+    def verify_plain(self, request: bytes) -> bytes | None:
+        """The serialized VerifyCodesResponse to a serialized VerifyCodesRequest of which every code is
+        plainly in order; None for any other: read it and ask `verify`. Never waits for a commit."""
+        return self.engine.verify_plain(request, self._clock_ns())
 
     def record(
         self,
@@ -326,6 +364,20 @@ def read_key(code: str) -> bytes:
     if len(readings) != 1 or not readings[0].key:
         raise FieldInvalid("code", "does not read as one traceability code; scan or type it again")
     return readings[0].key
+
+
+def _reply(recorded: finding_pb2.Verdict | Exception, document: bytes, now_ns: int) -> bytes | Exception:
+    """A verdict as the institution of its document may see it, serialized."""
+    if isinstance(recorded, Exception):
+        return recorded
+    read = document_pb2.Document.FromString(document)
+    asked = read.sale.stage == document_pb2.SALE_STAGE_BEFORE_SETTLEMENT
+    try:
+        answer_verdict(recorded, now_ns, asked=asked, asker=read.institution_code)
+    except Exception as failed:
+        # The others of the message have their answers.
+        return failed
+    return recorded.SerializeToString()
 
 
 def _check_rows(rows: Sequence[Row], check: Callable[[Row], None]) -> None:

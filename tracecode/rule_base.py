@@ -337,6 +337,10 @@ class RuleBase:
             return severity
         return min(default, severity)
 
+    def leaves_alone(self, type: FindingType) -> bool:
+        """No row says anything of a finding, anywhere and at any time: it is as the registry has it."""
+        return type not in self._severities and type not in self._modes
+
     def mode(self, type: FindingType, division: str, day: date) -> Mode:
         """What is made of a finding there and then: the registry's mode unless a row says otherwise."""
         by_division = self._modes.get(type)

@@ -11,8 +11,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import structlog
@@ -21,14 +22,24 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tracecode.errors import EngineStopped
+from tracecode.v1 import catalogue_service_pb2, ledger_service_pb2
+from tracecode_server.call_figures import CallFigures
 from tracecode_server.errors import Draining, MessageMalformed
 from tracecode_server.limits import PeerLimits, name_peer
-from tracecode_server.log import list_frames
-from tracecode_server.metrics import Metrics
 from tracecode_server.status import refuse, to_grpc_status
 
 Request = TypeVar("Request", bound=Message)
+Answerer = TypeVar("Answerer", bound=Callable[..., Awaitable[bytes]])
 Context = grpc.aio.ServicerContext[bytes, bytes]
+
+# The contract.
+SERVICES: tuple[ServiceDescriptor, ...] = (
+    ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"],
+    catalogue_service_pb2.DESCRIPTOR.services_by_name["CatalogueService"],
+)
+
+# The host whose call is being answered, for those behind the services who ask.
+PEER: ContextVar[str] = ContextVar("PEER")
 
 
 def parse(message_class: type[Request], raw: bytes) -> Request:
@@ -38,6 +49,16 @@ def parse(message_class: type[Request], raw: bytes) -> Request:
     except DecodeError:
         # Its text is about the parser's state and may quote bytes; the name is what helps.
         raise MessageMalformed(message_class.DESCRIPTOR.full_name) from None
+
+
+def from_bytes(answer: Answerer) -> Answerer:
+    """Marks a method with one response that takes bytes, or an iterator of them, and returns bytes.
+
+    For the methods that a till waits for: what it sends is usually plain and answered without a message
+    object.
+    """
+    answer.__dict__["from_bytes"] = True
+    return answer
 
 
 @dataclass(slots=True)
@@ -57,13 +78,13 @@ class Methods:
     def __init__(
         self,
         limits: PeerLimits,
-        metrics: Metrics,
+        calls: CallFigures,
         log: structlog.typing.FilteringBoundLogger,
         on_engine_stopped: Callable[[], None],
     ) -> None:
         """`on_engine_stopped` is called when the ledger says that it cannot go on."""
         self._limits = limits
-        self._metrics = metrics
+        self._calls = calls
         self._log = log
         self._on_engine_stopped = on_engine_stopped
         self._open = 0
@@ -72,25 +93,16 @@ class Methods:
         self._idle.set()
 
     def build(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
-        """Handlers for every method of the descriptor; `service` has a method of the same name for each.
-
-        A unary method takes a message and returns one; a method with a stream of requests and one response
-        takes an async iterator of messages; one with two streams takes an iterator of bytes, so that
-        it may answer a malformed message and go on.
-        """
+        """Handlers for every method of the descriptor, answered as `answer_bytes` says."""
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for method in descriptor.methods:
-            answer = getattr(service, method.name)
-            if not method.client_streaming and not method.server_streaming:
-                handlers[method.name] = grpc.unary_unary_rpc_method_handler(self._unary(method, answer))
-            elif method.client_streaming and not method.server_streaming:
-                handlers[method.name] = grpc.stream_unary_rpc_method_handler(self._gather(method, answer))
-            elif method.client_streaming:
+            answer = answer_bytes(method, service)
+            if method.server_streaming:
                 handlers[method.name] = grpc.stream_stream_rpc_method_handler(self._converse(method, answer))
+            elif method.client_streaming:
+                handlers[method.name] = grpc.stream_unary_rpc_method_handler(self._gather(method, answer))
             else:
-                raise TypeError(
-                    f"{method.full_name} streams only its responses; no such method is known here"
-                )
+                handlers[method.name] = grpc.unary_unary_rpc_method_handler(self._unary(method, answer))
         return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
 
     def drain(self) -> None:
@@ -102,15 +114,15 @@ class Methods:
         await self._idle.wait()
 
     def _unary(
-        self, method: MethodDescriptor, answer: Callable[[Message], Awaitable[Message]]
+        self, method: MethodDescriptor, answer: Callable[[bytes], Awaitable[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        request_class = GetMessageClass(method.input_type)
+        name = method.full_name
 
         async def take(raw: bytes, context: Context) -> bytes:
-            call = self._begin(method, context, stream=False)
+            call = self._begin(name, context, stream=False)
             try:
                 self._admit(call)
-                response = (await answer(parse(request_class, raw))).SerializeToString()
+                response = await answer(raw)
                 call.code = "OK"
                 return response
             except Exception as error:
@@ -120,17 +132,15 @@ class Methods:
         return take
 
     def _gather(
-        self, method: MethodDescriptor, answer: Callable[[AsyncIterator[Message]], Awaitable[Message]]
+        self, method: MethodDescriptor, answer: Callable[[AsyncIterator[bytes]], Awaitable[bytes]]
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
-        request_class = GetMessageClass(method.input_type)
+        name = method.full_name
 
         async def take(messages: AsyncIterator[bytes], context: Context) -> bytes:
-            call = self._begin(method, context, stream=True)
+            call = self._begin(name, context, stream=True)
             try:
                 self._admit(call)
-                response = (
-                    await answer(parse(request_class, raw) async for raw in messages)
-                ).SerializeToString()
+                response = await answer(messages)
                 call.code = "OK"
                 return response
             except Exception as error:
@@ -142,26 +152,28 @@ class Methods:
     def _converse(
         self,
         method: MethodDescriptor,
-        answer: Callable[[AsyncIterator[bytes]], AsyncGenerator[Message, None]],
+        answer: Callable[[AsyncIterator[bytes]], AsyncGenerator[bytes, None]],
     ) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
         async def take(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            call = self._begin(method, context, stream=True)
+            call = self._begin(method.full_name, context, stream=True)
             try:
                 self._admit(call)
                 async with aclosing(answer(messages)) as responses:
                     async for response in responses:
-                        yield response.SerializeToString()
+                        yield response
                 call.code = "OK"
             except Exception as error:
                 await self._refuse(call, context, error)
 
         return take
 
-    def _begin(self, method: MethodDescriptor, context: Context, *, stream: bool) -> _Call:
-        call = _Call(method.full_name, name_peer(context.peer()), stream, time.perf_counter())
+    def _begin(self, method: str, context: Context, *, stream: bool) -> _Call:
+        peer = name_peer(context.peer())
+        PEER.set(peer)
+        call = _Call(method, peer, stream, time.perf_counter())
         self._open += 1
         self._idle.clear()
-        self._metrics.enter_call()
+        self._calls.in_flight = self._open
         # gRPC calls back when the status is sent: a slow reader holds its place until then.
         context.add_done_callback(lambda _context: self._end(call))  # type: ignore[arg-type]
         return call
@@ -175,9 +187,9 @@ class Methods:
     def _end(self, call: _Call) -> None:
         if call.admitted:
             self._limits.leave(call.peer, stream=call.stream)
-        self._metrics.leave_call()
-        self._metrics.count_call(call.method, call.code, time.perf_counter() - call.begin_seconds)
+        self._calls.observe(call.method, call.code, time.perf_counter() - call.begin_seconds)
         self._open -= 1
+        self._calls.in_flight = self._open
         if not self._open:
             self._idle.set()
 
@@ -190,8 +202,8 @@ class Methods:
                 incident_id=refusal.incident_id,
                 method=call.method,
                 peer=call.peer,
-                error=type(error).__name__,
-                frames=list_frames(error),
+                error=refusal.error,
+                frames=list(refusal.frames),
             )
         else:
             self._log.info(
@@ -205,3 +217,41 @@ class Methods:
         if isinstance(error, EngineStopped):
             self._on_engine_stopped()
         await context.abort_with_status(to_grpc_status(refusal))
+
+
+def answer_bytes(method: MethodDescriptor, service: object) -> Callable[[Any], Any]:
+    """The service's answer to a method, bytes for bytes. The service has a method of the same name.
+
+    A unary method takes a message and returns one; a method with a stream of requests and one response takes
+    an async iterator of messages. Either may be marked `from_bytes`. A method with two streams takes and
+    gives an iterator of bytes, so that it may answer a malformed message and go on.
+    """
+    answer: Callable[[Any], Any] = getattr(service, method.name)
+    if method.server_streaming and not method.client_streaming:
+        raise TypeError(f"{method.full_name} streams only its responses; no such method is known here")
+    if method.server_streaming or getattr(answer, "from_bytes", False):
+        return answer
+    return _parse_each(method, answer) if method.client_streaming else _parse_first(method, answer)
+
+
+def _parse_first(
+    method: MethodDescriptor, answer: Callable[[Message], Awaitable[Message]]
+) -> Callable[[bytes], Awaitable[bytes]]:
+    request_class = GetMessageClass(method.input_type)
+
+    async def parse_and_answer(raw: bytes) -> bytes:
+        return (await answer(parse(request_class, raw))).SerializeToString()
+
+    return parse_and_answer
+
+
+def _parse_each(
+    method: MethodDescriptor, answer: Callable[[AsyncIterator[Message]], Awaitable[Message]]
+) -> Callable[[AsyncIterator[bytes]], Awaitable[bytes]]:
+    request_class = GetMessageClass(method.input_type)
+
+    async def parse_and_answer(messages: AsyncIterator[bytes]) -> bytes:
+        response = await answer(parse(request_class, raw) async for raw in messages)
+        return response.SerializeToString()
+
+    return parse_and_answer

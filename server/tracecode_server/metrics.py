@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client.registry import Collector
 
+from tracecode.answer import pass_finding
 from tracecode.ledger import Ledger
 from tracecode.v1 import finding_pb2
+from tracecode_server.call_figures import CallFigures
+from tracecode_server.settings import split_address
+from tracecode_server.status import refuse
 
-# A till waits for 5 ms on a good day; after 2.5 s it has given up.
-LATENCY_BUCKETS_SECONDS = (
-    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-)  # fmt: skip
+# What a verdict of nothing found says, but for its entry and times, and how its bytes begin: fields are
+# written in the order of their numbers, so what follows a standing severity is final_time. `repeat` comes
+# later; bytes that merely look like it cost a reading and no error.
+PLAIN = finding_pb2.Verdict(
+    outcome=finding_pb2.OUTCOME_ACCEPTED, findings=[pass_finding()], severity=finding_pb2.SEVERITY_INFO
+)
+PLAIN_BEGINNING = re.compile(
+    rb"\x08[\x80-\xff]*[\x00-\x7f]" + re.escape(PLAIN.SerializeToString() + b"\x2a"), re.DOTALL
+)
+REPEAT = finding_pb2.Verdict(repeat=True).SerializeToString()
 
 
 class Metrics:
-    """The figures of one edge, in a registry of their own."""
+    """The figures of one service, in a registry of their own."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """The ledger is asked at every scrape for its last entry and for what waits."""
+    def __init__(self, ledger: Ledger, calls: Collector | None = None) -> None:
+        """The ledger is asked at every scrape for its last entry and for what waits.
+
+        `calls` has the figures of the calls; without it nobody has called.
+        """
         self.registry = CollectorRegistry()
-        self._calls = Histogram(
-            "tracecode_call_seconds",
-            "Time from a call's start to its answer, by method and status code.",
-            ("method", "code"),
-            buckets=LATENCY_BUCKETS_SECONDS,
-            registry=self.registry,
-        )
+        self.registry.register(CallFigures() if calls is None else calls)
         self._findings = Counter(
             "tracecode_findings",
             "Findings of recorded documents, by type and severity.",
@@ -42,21 +51,26 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._plain_documents = self._documents.labels("ACCEPTED")
+        self._plain_findings = self._findings.labels(*name_finding(PLAIN.findings[0]))
         waiting = Gauge(
             "tracecode_documents_waiting", "Documents that wait for the engine.", registry=self.registry
         )
         waiting.set_function(lambda: ledger.waiting)
-        self._in_flight = Gauge(
-            "tracecode_calls_in_flight", "Calls being answered, streams included.", registry=self.registry
-        )
         sequence = Gauge(
             "tracecode_sequence", "The last entry written to the journal.", registry=self.registry
         )
         sequence.set_function(lambda: ledger.engine.sequence)
         self._server: tuple[WSGIServer, Thread] | None = None
 
-    def start(self, host: str, port: int) -> str:
-        """Serve the figures over HTTP; returns the bound address. Raises OSError if it is taken."""
+    def start(self, listen: str) -> str:
+        """Serve the figures over HTTP; returns the bound address. Raises OSError if it is taken.
+
+        An empty address serves them nowhere.
+        """
+        if not listen:
+            return ""
+        host, port = split_address(listen)
         server, thread = start_http_server(port, host, self.registry)
         self._server = server, thread
         return f"[{host}]:{server.server_port}" if ":" in host else f"{host}:{server.server_port}"
@@ -70,33 +84,38 @@ class Metrics:
             server.server_close()
             thread.join()
 
-    def count_call(self, method: str, code: str, duration_seconds: float) -> None:
-        """A call was answered."""
-        self._calls.labels(method, code).observe(duration_seconds)
+    def count_verdicts(self, verdicts: Iterable[finding_pb2.Verdict]) -> None:
+        """Documents got their verdicts. A repeat counts as such and its findings are not counted again."""
+        for verdict in verdicts:
+            if verdict.repeat:
+                self._documents.labels("REPEAT").inc()
+                continue
+            self._documents.labels(finding_pb2.Outcome.Name(verdict.outcome).removeprefix("OUTCOME_")).inc()
+            for finding in verdict.findings:
+                self._findings.labels(*name_finding(finding)).inc()
 
-    def enter_call(self) -> None:
-        """A call began."""
-        self._in_flight.inc()
+    def count_replies(self, replies: Iterable[bytes]) -> None:
+        """Documents got these serialized verdicts; only those with something to say are read for it."""
+        plain = 0
+        for reply in replies:
+            beginning = PLAIN_BEGINNING.match(reply)
+            if beginning is not None and reply.find(REPEAT, beginning.end()) < 0:
+                plain += 1
+            else:
+                self.count_verdicts([finding_pb2.Verdict.FromString(reply)])
+        if plain:
+            self._plain_documents.inc(plain)
+            self._plain_findings.inc(plain)
 
-    def leave_call(self) -> None:
-        """A call is over."""
-        self._in_flight.dec()
+    def count_rejections(self, errors: Iterable[BaseException]) -> None:
+        """Documents were not taken."""
+        for error in errors:
+            self._documents.labels(refuse(error).row.reason).inc()
 
-    def count_verdict(self, verdict: finding_pb2.Verdict) -> None:
-        """A document got its verdict. A repeat counts as such and its findings are not counted again."""
-        if verdict.repeat:
-            self._documents.labels("REPEAT").inc()
-            return
-        self._documents.labels(finding_pb2.Outcome.Name(verdict.outcome).removeprefix("OUTCOME_")).inc()
-        self._count_findings(verdict.findings)
 
-    def count_rejection(self, reason: str) -> None:
-        """A document was not taken."""
-        self._documents.labels(reason).inc()
-
-    def _count_findings(self, findings: Iterable[finding_pb2.Finding]) -> None:
-        for finding in findings:
-            self._findings.labels(
-                finding_pb2.FindingType.Name(finding.type).removeprefix("FINDING_TYPE_"),
-                finding_pb2.Severity.Name(finding.severity).removeprefix("SEVERITY_"),
-            ).inc()
+def name_finding(finding: finding_pb2.Finding) -> tuple[str, str]:
+    """Type and severity as labels."""
+    return (
+        finding_pb2.FindingType.Name(finding.type).removeprefix("FINDING_TYPE_"),
+        finding_pb2.Severity.Name(finding.severity).removeprefix("SEVERITY_"),
+    )

@@ -1,6 +1,7 @@
 """The service as a process: start, listen, drain, stop.
 
-`Edge` is the running service inside an event loop; `serve` is the whole process around it.
+`Edge` is the running service inside an event loop, `Edges` the same in several processes; `serve` is the
+whole process around either.
 """
 
 from __future__ import annotations
@@ -12,37 +13,22 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-import grpc
 import structlog
 import uvloop
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from tracecode.errors import RuleBaseInvalid, TracecodeError
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
 from tracecode.rule_base import RuleBase, RuleBaseFile
-from tracecode.v1 import catalogue_service_pb2, ledger_service_pb2
-from tracecode_server.catalogue_service import CatalogueService
-from tracecode_server.ledger_service import LedgerService
-from tracecode_server.limits import PeerLimits
+from tracecode_server.call_figures import CallFigures
+from tracecode_server.edges import Edges
+from tracecode_server.listener import Listener
 from tracecode_server.log import LibraryLog, build_log
-from tracecode_server.method import Methods
-from tracecode_server.metrics import Metrics
-from tracecode_server.read_pool import ReadPool
-from tracecode_server.settings import Settings, split_address
+from tracecode_server.services import Services
+from tracecode_server.settings import Settings
 
-LEDGER_SERVICE = ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"]
-CATALOGUE_SERVICE = catalogue_service_pb2.DESCRIPTOR.services_by_name["CatalogueService"]
-# What a watcher of the health service may take to hear that we are going, before we go anyway.
-HEALTH_NOTICE_SECONDS = 1.0
-# What answers may take to leave after the last call has finished.
-ANSWERS_OUT_SECONDS = 2.0
-# A connection that has not finished its HTTP/2 greeting by then is closed.
-HANDSHAKE_SECONDS = 5.0
-METADATA_BYTES_MAX = 8 * 1024
 RULE_BASE_POLL_SECONDS = 1.0
 
 
@@ -59,95 +45,23 @@ class Edge:
         self.engine_stopped = asyncio.Event()
         self._settings = settings
         self._log = log if log is not None else build_log(settings.log_level, sys.stderr)
-        self._reads = ReadPool(settings.read_threads)
-        self._metrics = Metrics(ledger)
-        self._methods = Methods(
-            PeerLimits(
-                settings.peer_calls_max, settings.peer_streams_max, settings.peer_calls_per_second_max
-            ),
-            self._metrics,
-            self._log,
-            self.engine_stopped.set,
-        )
-        self._ledger_service = LedgerService(
-            ledger, self._reads, self._metrics, settings.stream_documents_max, settings.stream_bytes_max
-        )
-        self._catalogue_service = CatalogueService(ledger, self._reads)
-        self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=list_options(settings))
+        calls = CallFigures()
+        self._services = Services(ledger, settings, calls)
+        self._listener = Listener(settings, self._services.by_name, calls, self._log, self.engine_stopped.set)
 
     async def start(self) -> str:
         """Listen; returns the bound address, such as "127.0.0.1:3505". Raises OSError if it is taken."""
-        names = [LEDGER_SERVICE.full_name, CATALOGUE_SERVICE.full_name, health.SERVICE_NAME]
-        self._server.add_generic_rpc_handlers(
-            (
-                self._methods.build(LEDGER_SERVICE, self._ledger_service),
-                self._methods.build(CATALOGUE_SERVICE, self._catalogue_service),
-            )
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        for name in ("", LEDGER_SERVICE.full_name, CATALOGUE_SERVICE.full_name):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        if self._settings.reflection:
-            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
-        self.address = self._bind()
-        if self._settings.metrics_listen:
-            self.metrics_address = self._metrics.start(*split_address(self._settings.metrics_listen))
-        await self._server.start()
+        self.address = await self._listener.start()
+        self.metrics_address = self._services.metrics.start(self._settings.metrics_listen)
         self._log.info("serving", address=self.address, metrics_address=self.metrics_address)
         return self.address
 
     async def drain(self, grace_seconds: float) -> None:
         """Say NOT_SERVING, take no new call, finish those in flight; cut what is left after the grace."""
         self._log.info("draining", grace_seconds=grace_seconds)
-        # A watcher that does not read must not keep us from going.
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._health.enter_graceful_shutdown(), HEALTH_NOTICE_SECONDS)
-        self._methods.drain()
-        self._ledger_service.drain()
-        stopping = asyncio.create_task(self._server.stop(grace_seconds))
-        idle = asyncio.create_task(self._methods.wait_idle())
-        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        # A call that has finished may still have its answer on the way. Watchers of the health service never
-        # finish; once the answers had their time, they are cut.
-        await asyncio.wait({stopping}, timeout=ANSWERS_OUT_SECONDS)
-        await self._server.stop(None)
-        await stopping
-        self._metrics.stop()
-        self._reads.close()
+        await self._listener.drain(grace_seconds, self._services.stop_reading)
+        self._services.close()
         self._log.info("drained")
-
-    def _bind(self) -> str:
-        host, port = split_address(self._settings.listen)
-        host = f"[{host}]" if ":" in host else host
-        try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {host}:{port}: {error}") from None
-        return f"{host}:{bound}"
-
-
-def list_options(settings: Settings) -> list[tuple[str, int]]:
-    """gRPC's own bounds on a connection."""
-    keepalive_ms = int(settings.keepalive_seconds * 1000)
-    return [
-        # Else two services can bind one port and share the calls without either noticing.
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", settings.message_bytes_max),
-        # An answer is bounded by its question, and must not be lost after the document was kept.
-        ("grpc.max_send_message_length", -1),
-        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
-        ("grpc.max_concurrent_streams", settings.connection_calls_max),
-        ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
-        ("grpc.keepalive_time_ms", keepalive_ms),
-        ("grpc.keepalive_timeout_ms", min(keepalive_ms, 10_000)),
-        ("grpc.keepalive_permit_without_calls", 1),
-        # A client may look for a sign of life, too, but not make a flood of it.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.max_connection_age_ms", int(settings.connection_age_max_seconds * 1000)),
-        ("grpc.max_connection_age_grace_ms", int(settings.connection_age_max_seconds * 1000)),
-    ]
 
 
 @asynccontextmanager
@@ -216,18 +130,24 @@ def read_person_key(settings: Settings) -> PersonKey:
 
 
 async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.FilteringBoundLogger) -> int:
-    edge = Edge(ledger, settings, log)
+    edge = Edge(ledger, settings, log) if settings.edges == 1 else Edges(ledger, settings, log)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
+    waits = {asyncio.create_task(told.wait()), asyncio.create_task(edge.engine_stopped.wait())}
+    starting = asyncio.create_task(edge.start())
+    await asyncio.wait({starting, *waits}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        return 1 if edge.engine_stopped.is_set() else 0
     try:
-        await edge.start()
+        starting.result()
     except OSError as error:
         log.error("not_listening", message=str(error))
         return 1
     watch = asyncio.create_task(_watch_rule_base(ledger, settings, log))
-    waits = {asyncio.create_task(told.wait()), asyncio.create_task(edge.engine_stopped.wait())}
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for task in (watch, *waits):
         task.cancel()

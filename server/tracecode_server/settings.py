@@ -58,6 +58,13 @@ class Settings(BaseSettings):
     listen: str = Field(
         "127.0.0.1:3505", description="Address of the gRPC service; loopback only, port 0 = any free port."
     )
+    edges: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Processes that speak gRPC on the one port. 1: one process does all; more stand in front "
+        "of the one that has the ledger, each with a core's worth of calls.",
+    )
     metrics_listen: str = Field(
         "", description="Address of the Prometheus metrics over HTTP; loopback only, empty = none."
     )
@@ -78,7 +85,7 @@ class Settings(BaseSettings):
         5000, ge=1, description="Calls one peer (host) may start in a second; a stream is one call."
     )
     stream_documents_max: int = Field(
-        256, ge=1, description="Documents of one stream read but not yet answered."
+        2000, ge=1, description="Documents of one stream read but not yet answered."
     )
     stream_bytes_max: int = Field(
         16 * 1024 * 1024, ge=1, description="Bytes of one stream's documents read but not yet answered."

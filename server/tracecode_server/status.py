@@ -7,8 +7,9 @@ decides by the reason, never by the text.
 
 from __future__ import annotations
 
+import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -19,7 +20,7 @@ from grpc_status import rpc_status
 from tracecode import errors
 from tracecode.v1 import ledger_service_pb2
 from tracecode_server.errors import Draining, MessageMalformed, PeerOverLimit
-from tracecode_server.log import clip, escape
+from tracecode_server.log import clip, escape, list_frames
 
 DOMAIN = "tracecode"
 # A status travels in headers, of which many clients take 8 KiB in all.
@@ -77,22 +78,38 @@ UNEXPECTED = Row(grpc.StatusCode.INTERNAL, "INTERNAL", "系统内部错误，请
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error ready to be answered. `incident_id` is set for what nobody expected, else empty."""
+    """An error ready to be answered. `incident_id` is set for what nobody expected, else empty.
+
+    `error` and `frames` say what that was and where, for the log.
+    """
 
     row: Row
     field: str
     message: str
     retry_after_seconds: float | None
     incident_id: str
+    error: str = ""
+    frames: tuple[str, ...] = ()
+
+
+class Refused(Exception):
+    """A call that another process of the service has refused; `refuse` gives what it said."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 def refuse(error: BaseException) -> Refusal:
     """What to answer to an error. One that is not in the table tells nothing but an id to ask with."""
+    if isinstance(error, Refused):
+        return error.refusal
     row = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), None)
     if row is None:
         incident_id = secrets.token_hex(8)
         message = f"an unexpected error; ask the operator about incident {incident_id}"
-        return Refusal(UNEXPECTED, "", message, None, incident_id)
+        frames = tuple(list_frames(error))
+        return Refusal(UNEXPECTED, "", message, None, incident_id, type(error).__name__, frames)
     retry_after_seconds = row.retry_after_seconds
     if isinstance(error, errors.Overloaded):
         retry_after_seconds = error.retry_after_seconds
@@ -103,6 +120,19 @@ def refuse(error: BaseException) -> Refusal:
         retry_after_seconds,
         "",
     )
+
+
+def write_refusal(refusal: Refusal) -> bytes:
+    """The refusal for another process."""
+    row = {**asdict(refusal.row), "code": refusal.row.code.name}
+    return json.dumps({**asdict(refusal), "row": row}).encode()
+
+
+def read_refusal(written: bytes) -> Refusal:
+    """The refusal of another process."""
+    parts = json.loads(written)
+    row = Row(**{**parts["row"], "code": grpc.StatusCode[parts["row"]["code"]]})
+    return Refusal(**{**parts, "row": row, "frames": tuple(parts["frames"])})
 
 
 def to_status(refusal: Refusal) -> status_pb2.Status:

@@ -24,7 +24,14 @@ from typing import Self, TypeVar
 import grpc
 
 from tracecode.client.backoff import Backoff
-from tracecode.client.document_stream import Answer, DocumentStream, PendingDocument
+from tracecode.client.document_stream import (
+    MESSAGE_DOCUMENTS_MAX,
+    Answer,
+    DocumentStream,
+    PendingDocument,
+    cut_messages,
+    read_part,
+)
 from tracecode.client.errors import (
     CallInvalid,
     OutcomeUnknown,
@@ -49,6 +56,10 @@ Row = TypeVar("Row")
 IMPORT_ROWS_MAX = 1000
 # An answer with many findings is larger than its question.
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+# Messages that share a stream's window: while one is answered the others are judged.
+WINDOW_MESSAGES = 4
+# Bytes of documents that a stream holds in memory until they are answered.
+WINDOW_BYTES_MAX = 8 * 1024 * 1024
 # A reason that says that nothing was done; any other failure may have come after the commit.
 NOTHING_DONE = {"OVERLOADED", "PEER_OVER_LIMIT", "DRAINING"}
 
@@ -154,15 +165,18 @@ class LedgerClient:
         )
 
     def record_stream(
-        self, documents: Iterable[document_pb2.Document], *, window: int = 128
+        self, documents: Iterable[document_pb2.Document], *, window: int = 1000
     ) -> Iterator[Answer]:
         """Record many documents over one stream; yields a Verdict or a DocumentError for each, in order.
 
-        For documents at hand: an answer is handed out once `window` documents are on their way or the
-        documents have come to their end. A stream that breaks is opened anew and what had no answer is
+        For documents at hand: they travel many in one message, a quarter of `window` or half a MiB, and an
+        answer is handed out once `window` documents or 8 MiB are on their way or the documents have come to
+        their end. A stream that breaks is opened anew and what had no answer is
         sent again, as is a document that the server had no room for. Raises OutcomeUnknown when all attempts
         gave not one answer, and ServerFault; send the documents without an answer again.
         """
+        if window < 1:
+            raise ValueError(f"window is {window}; a stream has at least one document on its way")
         source = iter(documents)
         pending: deque[PendingDocument] = deque()
         failures = 0
@@ -293,31 +307,41 @@ class LedgerClient:
         pending: deque[PendingDocument],
         window: int,
     ) -> Iterator[Answer]:
-        for item in pending:
-            if item.answer is None:
-                stream.send(item)
+        part = min(MESSAGE_DOCUMENTS_MAX, max(1, window // WINDOW_MESSAGES))
+        held_bytes = sum(item.bytes for item in pending)
+        for message in cut_messages((item for item in pending if item.answer is None), part):
+            stream.send(message)
+        ended = False
         while True:
-            while len(pending) < window and (document := next(source, None)) is not None:
-                item = PendingDocument(document)
-                pending.append(item)
-                stream.send(item)
+            while not ended and len(pending) + part <= window and held_bytes < WINDOW_BYTES_MAX:
+                items = read_part(source, part)
+                ended = not items
+                pending.extend(items)
+                held_bytes += sum(item.bytes for item in items)
+                for message in cut_messages(items, part):
+                    stream.send(message)
             if not pending:
                 return
             answer = pending[0].answer
             if answer is not None:
-                pending.popleft()
+                held_bytes -= pending.popleft().bytes
                 yield answer
                 continue
-            item, response = stream.receive()
-            if response.WhichOneof("result") == "verdict":
-                item.answer = response.verdict
-                continue
-            item.failures += 1
-            if response.error.retryable and item.failures < self._attempts:
-                self._sleep(self._backoff.choose_pause_seconds(item.failures, None, self._random))
-                stream.send(item)
-            else:
-                item.answer = response.error
+            refused: list[PendingDocument] = []
+            for item, result in stream.receive():
+                if result.WhichOneof("result") == "verdict":
+                    item.answer = result.verdict
+                    continue
+                item.failures += 1
+                if result.error.retryable and item.failures < self._attempts:
+                    refused.append(item)
+                else:
+                    item.answer = result.error
+            if refused:
+                failures = max(item.failures for item in refused)
+                self._sleep(self._backoff.choose_pause_seconds(failures, None, self._random))
+                for message in cut_messages(refused, part):
+                    stream.send(message)
 
     def _call(self, call: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
         return self._attempt(lambda wait: call(request, timeout=self._deadline_seconds, wait_for_ready=wait))

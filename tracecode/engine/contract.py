@@ -18,10 +18,11 @@ with its own primitives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tracecode import _native
 from tracecode.errors import DocumentRejected
 from tracecode.rule_base import RuleBase
 from tracecode.v1 import catalogue_pb2, code_pb2, document_pb2, finding_pb2, ledger_service_pb2
@@ -35,6 +36,62 @@ class Submission:
     document: bytes
     receive_time_ns: int
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submissions:
+    """Documents to record in one commit, in order: the columns of as many `Submission`s, equally long."""
+
+    documents: list[bytes]
+    receive_times_ns: list[int]
+    request_ids: list[str]
+
+    @classmethod
+    def of(cls, *submissions: Submission) -> Submissions:
+        """The columns of submissions."""
+        return cls(
+            [submission.document for submission in submissions],
+            [submission.receive_time_ns for submission in submissions],
+            [submission.request_id for submission in submissions],
+        )
+
+    @classmethod
+    def read(
+        cls, message: bytes, kind: int, hide: Callable[[str], str], receive_time_ns: int
+    ) -> Submissions | None:
+        """The documents of a serialized RecordDocumentsRequest, their person tokens hidden by `hide`.
+
+        None where a document is not a sale or receipt in the form that every encoder writes (known fields
+        in their order, none of them empty), or not of the `kind` (a DocumentKind, 0 = both) asked for.
+        """
+        read = _native.read_requests(message, kind, hide)
+        if read is None:
+            return None
+        documents, request_ids = read
+        return cls(documents, [receive_time_ns] * len(documents), request_ids)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __getitem__(self, part: slice) -> Submissions:
+        return Submissions(self.documents[part], self.receive_times_ns[part], self.request_ids[part])
+
+    def at(self, position: int) -> Submission:
+        """One of them."""
+        return Submission(
+            self.documents[position], self.receive_times_ns[position], self.request_ids[position]
+        )
+
+    def extend(self, more: Submissions) -> None:
+        """Add others behind these."""
+        self.documents.extend(more.documents)
+        self.receive_times_ns.extend(more.receive_times_ns)
+        self.request_ids.extend(more.request_ids)
+
+
+Recorded = finding_pb2.Verdict | bytes | DocumentRejected
+"""What `record` says of a document: its verdict as stored, without texts; or, where nothing was found, the
+serialized verdict as it is answered (tracecode.answer.plain_verdict); or why it was rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +121,17 @@ class Engine(Protocol):
 
     name: str
 
-    def record(self, submissions: Sequence[Submission]) -> list[finding_pb2.Verdict | DocumentRejected]:
+    def record(self, submissions: Submissions) -> list[Recorded]:
         """Judge and keep documents in order; one answer for each."""
 
     def verify(
         self, request: ledger_service_pb2.VerifyCodesRequest, now_ns: int
     ) -> ledger_service_pb2.VerifyCodesResponse:
         """Judge codes as if they were sold now (or at the request's business time)."""
+
+    def verify_plain(self, request: bytes, now_ns: int) -> bytes | None:
+        """The serialized VerifyCodesResponse, as it is answered, to a serialized request of which every
+        code is plainly in order, or None. MUST NOT wait for a commit, nor tell what is not durable."""
 
     def code(self, key: bytes) -> code_pb2.CodeStatus:
         """What is known of a code now; state UNKNOWN if it was never seen."""

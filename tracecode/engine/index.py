@@ -11,34 +11,25 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from decimal import ROUND_DOWN, Decimal
 from typing import Any, Protocol
 
-from tracecode.code import CodeClass, Reading, key_text, read_scan
+from tracecode.code import key_text, read_scan
 from tracecode.document import (
     DELETED_TYPES,
-    EPOCH,
     NS,
     Document,
     DocumentKind,
-    Line,
     Operation,
     day_date,
-    effective_time,
     read_document,
 )
 from tracecode.engine import records
+from tracecode.engine.document_codes import ReadDocument
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
 from tracecode.errors import DataLoss
 from tracecode.life_cycle import INBOUND, SALES, WHOLE, Event, InstitutionFacts, State, Step, fold
 from tracecode.product import is_outer_package
 from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
-
-UNIT_STEP = Decimal("0.0001")
-"""Quantities have four decimals (N16,4)."""
-
-OTHER_IN = 106
-"""inv_chg_type 其他入库 of NHSA interface 3502."""
 
 CACHED_CODES_MAX = 200_000
 """Codes, on however many documents, that are kept read: a document holds up to 3,500 of them (ours)."""
@@ -51,9 +42,6 @@ UNKNOWN_INSTITUTIONS_MAX = 100
 
 UNKNOWN_DOCUMENTS_MAX = 1_000
 """Documents of each of them that are judged again once it is learnt, the first to arrive (ours)."""
-
-KEYED = (CodeClass.TWENTY_DIGIT, CodeClass.GS1, CodeClass.ENTERPRISE, CodeClass.LOGISTIC_UNIT)
-"""Classes of scans that name one box and therefore have a chain."""
 
 
 class Store(Protocol):
@@ -99,31 +87,6 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LineReadings:
-    """A line, and what its scans were read as."""
-
-    line: Line
-    readings: tuple[Reading, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadDocument:
-    """A document with its scans read: what it says of each code, in order of first appearance."""
-
-    document: Document
-    sequence: int
-    """Its entry; 0 = a question that is not recorded."""
-    receive_time: int
-    lines: tuple[LineReadings, ...]
-    lines_of_code: Mapping[bytes, tuple[Line, ...]]
-    events: Mapping[bytes, Event]
-    relations: tuple[tuple[bytes, bytes], ...]
-    """Parent key, child key."""
-    time: int
-    """Effective time, seconds since 1970 UTC."""
-
-
-@dataclass(frozen=True, slots=True)
 class StoredDocument:
     """A document entry of the journal, read."""
 
@@ -131,89 +94,6 @@ class StoredDocument:
     entry: journal_pb2.JournalEntry
     read: ReadDocument
     previous: Mapping[bytes, int]
-
-
-def _to_day(reading: Reading) -> int | None:
-    return None if reading.expiry is None else (reading.expiry - EPOCH).days
-
-
-def read_codes(
-    document: Document, sequence: int, receive_time: int, *, refused: bool = False
-) -> ReadDocument:
-    """Read every scan of a document and say what it tells of each code. Times in seconds."""
-    time = effective_time(document.business_time, receive_time)
-    lines = []
-    lines_of_code: dict[bytes, list[Line]] = {}
-    events: dict[bytes, Event] = {}
-    relations: list[tuple[bytes, bytes]] = []
-
-    def note(line: Line, reading: Reading, codes_on_line: int) -> None:
-        split = line.split and document.kind in (DocumentKind.SALE, DocumentKind.SALE_RETURN)
-        units = WHOLE
-        if split:
-            units = (line.quantity / max(1, codes_on_line)).quantize(UNIT_STEP, ROUND_DOWN)
-        known = events.get(reading.key)
-        if known is not None:
-            if units and known.units:
-                events[reading.key] = replace(known, units=known.units + units)
-            return
-        events[reading.key] = Event(
-            time=time,
-            operation=document.operation(line),
-            institution=document.institution_code,
-            document_kind=document.kind,
-            document_number=document.number,
-            sequence=sequence,
-            line_number=line.number,
-            business_time=document.business_time,
-            receive_time=receive_time,
-            units=units,
-            divided=split and codes_on_line > 1,
-            settlement_id=document.settlement_id,
-            visit_number=document.visit_number,
-            person=document.person,
-            channel=document.channel,
-            insured=document.insured,
-            before_settlement=document.before_settlement,
-            counterparty=document.counterparty,
-            sale_document_number=document.sale_document_number,
-            other_in=document.change_type == OTHER_IN,
-            drug_code=line.drug_code,
-            lot_number=line.lot_number,
-            expiry_day=line.expiry_day,
-            manufacture_day=line.manufacture_day,
-            scan_lot_number=reading.lot,
-            scan_expiry_day=_to_day(reading),
-            refused=refused,
-        )
-
-    for line in document.lines:
-        readings = tuple(reading for scan in line.scans for reading in read_scan(scan))
-        lines.append(LineReadings(line, readings))
-        keyed = [reading for reading in readings if reading.code_class in KEYED]
-        distinct = len({reading.key for reading in keyed})
-        for reading in keyed:
-            lines_of_code.setdefault(reading.key, []).append(line)
-            note(line, reading, distinct)
-        for package in line.packages:
-            parents = [r for r in read_scan(package.scan) if r.code_class in KEYED]
-            children = [r for scan in package.child_scans for r in read_scan(scan) if r.code_class in KEYED]
-            for reading in (*parents, *children):
-                note(line, reading, 1)
-            if len(parents) == 1:
-                relations += [(parents[0].key, child.key) for child in children]
-    for child in {child for _, child in relations}:
-        events[child] = replace(events[child], inside=True)
-    return ReadDocument(
-        document=document,
-        sequence=sequence,
-        receive_time=receive_time,
-        lines=tuple(lines),
-        lines_of_code={key: tuple(found) for key, found in lines_of_code.items()},
-        events=events,
-        relations=tuple(relations),
-        time=time,
-    )
 
 
 class Index:
@@ -417,7 +297,7 @@ class Index:
         if not entry.HasField("document"):
             raise DataLoss(f"journal entry {entry.sequence} is no document; run tracecode fsck")
         if read is None:
-            read = read_codes(
+            read = ReadDocument(
                 read_document(entry.document.document),
                 entry.sequence,
                 entry.receive_time_ns // NS,
@@ -493,11 +373,12 @@ class Index:
         """The item products of which a document receives an outer package without naming its contents."""
         named = {parent for parent, _ in read.relations}
         found = set()
-        for key, event in read.events.items():
-            if event.operation in INBOUND and key not in named:
-                product = self.product(identifier_of(key))
-                if product is not None and is_outer_package(product) and product.item_identifier:
-                    found.add(product.item_identifier)
+        for key in read.events:
+            product = self.product(identifier_of(key))
+            if product is None or not is_outer_package(product) or not product.item_identifier:
+                continue
+            if key not in named and read.events[key].operation in INBOUND:
+                found.add(product.item_identifier)
         return sorted(found)
 
     def received_boxed(self, institution_code: str, identifier: str) -> bool:
@@ -677,6 +558,8 @@ class Index:
         for parent, child in read.relations:
             self.store.put(records.child_key(parent, child), b"")
             self.store.put(records.parent_key(child, parent), b"")
+            self._flag_code(parent, CodeFlag.PACKAGE)
+            self._flag_code(child, CodeFlag.PACKAGE)
         for identifier in self.boxes(read):
             self.store.put(records.outer_package_key(number, identifier), b"")
         touched = set(read.events)
@@ -749,10 +632,14 @@ class Index:
         self._put_unreceived(key, steps)
 
     def _put_unreceived(self, key: bytes, steps: tuple[Step, ...]) -> None:
-        """Remember a code that was sold without a receipt: its carton's receipt may still come."""
+        """Remember a code that was sold without a receipt or a count: its carton's receipt may still come."""
         identifier = identifier_of(key)
         counted = [step.event for step in steps if step.event.counted]
-        received = {event.institution for event in counted if event.operation in INBOUND}
+        received = {
+            event.institution
+            for event in counted
+            if event.operation in INBOUND or event.operation is Operation.COUNT
+        }
         for event in counted:
             here = event.institution
             if identifier and event.operation in SALES and here not in received:
@@ -762,7 +649,7 @@ class Index:
 
     def _fold_to_record(self, key: bytes, known: CodeRecord, steps: tuple[Step, ...]) -> CodeRecord:
         counted = [step for step in steps if step.event.counted]
-        flags = known.flags & (CodeFlag.HELD | CodeFlag.REPLACED)
+        flags = known.flags & (CodeFlag.PACKAGE | CodeFlag.HELD | CodeFlag.REPLACED)
         if not counted:
             if steps:
                 flags |= CodeFlag.CHAIN
@@ -863,12 +750,15 @@ class Index:
 
     def _observe_unknown(self, read: ReadDocument) -> None:
         """Remember what identifiers without a product are sold as, so that they can be learnt."""
-        for line in read.lines:
-            drug_code = line.line.drug_code if read.document.kind is DocumentKind.SALE else ""
-            for identifier in (reading.identifier for reading in line.readings if reading.identifier):
-                product = self.product(identifier)
+        sold = read.document.kind is DocumentKind.SALE
+        for key, lines in read.lines_of_code.items():
+            identifier = identifier_of(key)
+            product = self.product(identifier)
+            if not identifier or (product is not None and not product.learned):
+                continue
+            for drug_code in (line.drug_code if sold else "" for line in lines):
                 # What was learnt can be added to by what it is billed as elsewhere.
-                if product is None or (product.learned and drug_code and drug_code not in product.drug_codes):
+                if product is None or (drug_code and drug_code not in product.drug_codes):
                     self._observe(identifier, drug_code, read)
 
     def _observe(self, identifier: str, drug_code: str, read: ReadDocument) -> None:
@@ -894,8 +784,7 @@ class Index:
 
 def _identifiers(read: ReadDocument) -> list[str]:
     """The product identifiers on the lines of a document."""
-    found = {reading.identifier for line in read.lines for reading in line.readings}
-    return sorted(found - {""})
+    return sorted({identifier_of(key) for key in read.lines_of_code} - {""})
 
 
 def deletion_event(deletion: ReadDocument, target: Event) -> Event:

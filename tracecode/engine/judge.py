@@ -13,17 +13,8 @@ from dataclasses import dataclass, replace
 from tracecode.code import key_text
 from tracecode.document import NS, Document, DocumentKind, Operation, china_day, day_date, read_document
 from tracecode.engine.contract import Submission
-from tracecode.engine.index import (
-    KEYED,
-    Index,
-    LineReadings,
-    ReadDocument,
-    StoredDocument,
-    deletion_event,
-    identifier_of,
-    read_codes,
-    takes_back,
-)
+from tracecode.engine.document_codes import KEYED, LineReadings, ReadDocument
+from tracecode.engine.index import Index, StoredDocument, deletion_event, identifier_of, takes_back
 from tracecode.engine.records import U64, document_key, request_key
 from tracecode.errors import DocumentReused, RequestReused
 from tracecode.evidence import Chain, ChainEvidence, DeletedDocument, DocumentEvidence, LineEvidence
@@ -98,7 +89,7 @@ class Judge:
         if repeat is not None:
             return repeat
         receive_time = submission.receive_time_ns // NS
-        read = read_codes(document, sequence, receive_time)
+        read = ReadDocument(document, sequence, receive_time)
         targets = [
             target
             for target in (self.index.targets(document) if document.kind is DocumentKind.DELETION else ())
@@ -114,9 +105,7 @@ class Judge:
         )
         if refused:
             chains = self._chains(read, targets, refused=True)
-            read = replace(
-                read, events={key: replace(event, refused=True) for key, event in read.events.items()}
-            )
+            read = read.as_refused()
         findings += own
         if targets:
             taken = [(target.read, self.index.standing_findings(target)[0]) for target in targets]
@@ -139,7 +128,7 @@ class Judge:
 
     def judge_question(self, document: Document, now: int) -> tuple[list[finding_pb2.Finding], ReadDocument]:
         """The findings a sale would have if it were recorded now; writes nothing. `now` in seconds."""
-        read = read_codes(document, 0, now)
+        read = ReadDocument(document, 0, now)
         findings = self._judge_alone(read)
         for chain in self._chains(read, [], refused=False):
             findings += chain.found_of(0)

@@ -7,20 +7,19 @@ index does not hold yet are applied again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from tracecode._native import Store as NativeStore
-from tracecode.document import FUTURE_SKEW_SECONDS, NS
-from tracecode.engine.contract import Submission
+from tracecode.answer import pass_finding
+from tracecode.document import EPOCH, FUTURE_SKEW_SECONDS
+from tracecode.engine.contract import Submissions
 from tracecode.engine.index import Index
 from tracecode.engine.store_engine import StoreEngine
-from tracecode.finding import PROVISIONAL_SECONDS
+from tracecode.finding import PROVISIONAL_SECONDS, REGISTRY, Finding, FindingType, Severity, dress, to_message
 from tracecode.rule_base import RuleBase
-from tracecode.v1 import document_pb2, finding_pb2, journal_pb2
+from tracecode.v1 import finding_pb2, journal_pb2
 
 MAP_SIZE_BYTES = 256 * 2**30
 """Address space, not memory: the files grow as they are written."""
@@ -28,7 +27,8 @@ MAP_SIZE_BYTES = 256 * 2**30
 OVERLAY_BYTES_MAX = 1 * 2**30
 """Index records that may wait to be written back; also bounds how much is replayed after a crash."""
 
-REPLAY_STEP = 1_000
+REPLAY_STEP = 100_000
+REPLAY_JUDGED_STEP = 16
 
 
 class LmdbEngine(StoreEngine):
@@ -74,38 +74,51 @@ class LmdbEngine(StoreEngine):
         thresholds = self.rule_base.thresholds
         self.native.configure(
             rule_base_version=self.rule_base.version,
+            pass_finding=pass_finding().SerializeToString(deterministic=True),
+            provisional_seconds=PROVISIONAL_SECONDS,
             late_seconds=thresholds.late_info_hours * 3600,
+            legacy_stock_until_day=(thresholds.legacy_stock_until - EPOCH).days,
+            never_received=(
+                _never_received() if self.rule_base.leaves_alone(FindingType.STOCK_NEVER_RECEIVED) else None
+            ),
             future_skew_seconds=min(FUTURE_SKEW_SECONDS, thresholds.future_skew_minutes * 60),
         )
 
-    def _clearing(self, submissions: Sequence[Submission]) -> Callable[[int], list[finding_pb2.Verdict]]:
-        documents = [submission.document for submission in submissions]
-        request_ids = [submission.request_id for submission in submissions]
-        asked = accumulate((s.receive_time_ns for s in submissions), max, initial=self._receive_time_ns)
+    def _clearing(self, submissions: Submissions) -> Callable[[int], list[bytes]]:
+        asked = accumulate(submissions.receive_times_ns, max, initial=self._receive_time_ns)
         times = list(asked)[1:]
 
-        def clear(start: int) -> list[finding_pb2.Verdict]:
-            first = self.store.sequence + 1
-            cleared = self.native.clear(documents, request_ids, times, start)
-            if cleared:
-                self._receive_time_ns = times[start + cleared - 1]
-            return [
-                self._cleared_verdict(first + offset, documents[start + offset], times[start + offset])
-                for offset in range(cleared)
-            ]
+        def clear(start: int) -> list[bytes]:
+            verdicts = self.native.clear(submissions.documents, submissions.request_ids, times, start)
+            if verdicts:
+                self._receive_time_ns = times[start + len(verdicts) - 1]
+            return verdicts
 
         return clear
 
-    def _cleared_verdict(self, sequence: int, document: bytes, receive_time_ns: int) -> finding_pb2.Verdict:
-        business_time = document_pb2.Document.FromString(document).business_time.seconds
-        seconds, nanos = divmod(receive_time_ns, NS)
-        return finding_pb2.Verdict(
-            sequence=sequence,
-            outcome=finding_pb2.OUTCOME_ACCEPTED,
-            final_time=Timestamp(seconds=business_time + PROVISIONAL_SECONDS),
-            rule_base_version=self.rule_base.version,
-            as_of=finding_pb2.AsOf(sequence=sequence, time=Timestamp(seconds=seconds, nanos=nanos)),
-        )
+    def verify_plain(self, request: bytes, now_ns: int) -> bytes | None:
+        """The answer to a question of which every code is plainly in order, else None."""
+        return self.native.verify(request, now_ns)
+
+
+def _never_received() -> tuple[bytes, bytes, bytes]:
+    """STOCK_NEVER_RECEIVED at INFO, serialized: up to its line, and behind its evidence, stored and answered.
+    In between stand line, code and evidence, which the native code writes."""
+    finding = to_message(
+        Finding(FindingType.STOCK_NEVER_RECEIVED, Severity.INFO),
+        REGISTRY[FindingType.STOCK_NEVER_RECEIVED].mode,
+    )
+    head = finding.SerializeToString(deterministic=True)
+    stored = finding_pb2.Finding(revisable=True)
+    dress(finding, 0, 0)
+    answered = finding_pb2.Finding(
+        title=finding.title, remedy=finding.remedy, legal_basis=finding.legal_basis, revisable=True
+    )
+    return (
+        head,
+        stored.SerializeToString(deterministic=True),
+        answered.SerializeToString(deterministic=True),
+    )
 
 
 def replay(store: NativeStore, on_replay: Callable[[int, int], None] | None = None) -> None:
@@ -114,11 +127,15 @@ def replay(store: NativeStore, on_replay: Callable[[int, int], None] | None = No
     applied = store.applied_sequence
     total = store.durable_sequence - applied
     done = 0
-    while values := store.entries(applied + done, REPLAY_STEP):
-        for value in values:
+    while done < total:
+        done += store.replay_cleared(REPLAY_STEP)
+        # What the rules judged is applied by what it means; so are its neighbours, a few at a time.
+        for value in store.entries(applied + done, REPLAY_JUDGED_STEP):
             entry = journal_pb2.JournalEntry.FromString(value)
             index.apply(entry)
             store.replayed(entry.sequence)
             done += 1
+            if entry.document.cleared:
+                break
         if on_replay is not None:
             on_replay(done, total)

@@ -197,10 +197,11 @@ def meta_key(name: str) -> bytes:
 
 
 class CodeFlag(IntFlag):
-    """What makes a code not plain: the native code clears only codes without any of these."""
+    """What makes a code not plain: the native code clears only codes without any of these but PACKAGE."""
 
     CONFLICT = 1
     PACKAGE = 2
+    """It is inside another package, or others are inside it: what is known of those counts too."""
     HELD = 4
     REPLACED = 8
     CHAIN = 16

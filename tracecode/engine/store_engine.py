@@ -28,7 +28,7 @@ from tracecode.document import (
     check_institution_code,
 )
 from tracecode.engine import records
-from tracecode.engine.contract import DocumentRecord, ImportCounts, Submission
+from tracecode.engine.contract import DocumentRecord, ImportCounts, Recorded, Submission, Submissions
 from tracecode.engine.index import Index, Store, StoredDocument, identifier_of
 from tracecode.engine.judge import Judge, Repeat, refuses
 from tracecode.engine.records import CodeFlag, CodeRecord
@@ -106,9 +106,9 @@ class StoreEngine:
 
     # Documents.
 
-    def record(self, submissions: Sequence[Submission]) -> list[finding_pb2.Verdict | DocumentRejected]:
+    def record(self, submissions: Submissions) -> list[Recorded]:
         """Judge and keep documents in order; one answer for each, durable on return."""
-        answers: list[finding_pb2.Verdict | DocumentRejected] = []
+        answers: list[Recorded] = []
         with self._writing():
             clear = self._clearing(submissions)
             while len(answers) < len(submissions):
@@ -116,11 +116,11 @@ class StoreEngine:
                 if cleared:
                     answers += cleared
                 else:
-                    answers.append(self._record_one(submissions[len(answers)]))
+                    answers.append(self._record_one(submissions.at(len(answers))))
             self.store.commit()
         return answers
 
-    def _clearing(self, submissions: Sequence[Submission]) -> Callable[[int], list[finding_pb2.Verdict]]:
+    def _clearing(self, submissions: Submissions) -> Callable[[int], list[bytes]]:
         """What gives, from a position on, the verdicts of the plain documents that the store cleared."""
         return lambda start: []
 
@@ -236,6 +236,10 @@ class StoreEngine:
                 rule_base_version=self.rule_base.version,
                 as_of=self._as_of(now_ns),
             )
+
+    def verify_plain(self, request: bytes, now_ns: int) -> bytes | None:
+        """Nothing is cleared here: ask `verify`."""
+        return None
 
     def _as_of(self, now_ns: int) -> finding_pb2.AsOf:
         return finding_pb2.AsOf(

@@ -461,11 +461,38 @@ Global___DeleteDocumentResponse: _TypeAlias = DeleteDocumentResponse  # noqa: Y0
 
 @_typing.final
 class RecordDocumentsRequest(_message.Message):
+    """Documents that share a way and an answer: 100 to 1,000 of them from a gateway, one from a till that
+    waits. At most 1,000, and 4 MiB in all. They need not belong together: each is judged, kept and
+    answered for itself. Send the next message without waiting for the answer to the last: what is too
+    much on the way is held back by the stream's flow control.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordDocumentRequest]: ...
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___RecordDocumentRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordDocumentsRequest: _TypeAlias = RecordDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class RecordDocumentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """As in RecordSaleRequest."""
     @_builtins.property
     def document(self) -> _document_pb2.Document: ...
     def __init__(
@@ -480,17 +507,45 @@ class RecordDocumentsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RecordDocumentsRequest: _TypeAlias = RecordDocumentsRequest  # noqa: Y015
+Global___RecordDocumentRequest: _TypeAlias = RecordDocumentRequest  # noqa: Y015
 
 @_typing.final
 class RecordDocumentsResponse(_message.Message):
+    """May be larger than its question, 1 to 2 KB for each finding: a client takes large messages or sends
+    small ones.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordDocumentResult]:
+        """One for each request, in order. A message that cannot be taken as a whole, since its bytes are not
+        a RecordDocumentsRequest or its documents too many, has one: an error that counts as one document.
+        """
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___RecordDocumentResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordDocumentsResponse: _TypeAlias = RecordDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class RecordDocumentResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     position: _builtins.int
-    """Position in the stream, from 0."""
+    """Position in the stream, from 0, counted over the documents of all its messages."""
     @_builtins.property
     def verdict(self) -> _finding_pb2.Verdict: ...
     @_builtins.property
@@ -510,7 +565,7 @@ class RecordDocumentsResponse(_message.Message):
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
-Global___RecordDocumentsResponse: _TypeAlias = RecordDocumentsResponse  # noqa: Y015
+Global___RecordDocumentResult: _TypeAlias = RecordDocumentResult  # noqa: Y015
 
 @_typing.final
 class DocumentError(_message.Message):

@@ -168,8 +168,9 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordDocuments(self, request_iterator, context):
-        """Documents of any kind from gateways and in bulk; one answer for each, in order. A document that
-        cannot be taken gets an error in its answer and the stream goes on.
+        """Documents of any kind from gateways and in bulk, many in one message. One message of answers for
+        each message of requests, in order, once all its documents are durable. A document that cannot be
+        taken gets an error in its place and the stream goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

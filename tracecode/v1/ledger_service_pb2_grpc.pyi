@@ -49,8 +49,9 @@ class LedgerServiceStub:
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.DeleteDocumentRequest, _ledger_service_pb2.DeleteDocumentResponse]
     """3507. Tombstones documents, keeps their history."""
     RecordDocuments: _grpc.StreamStreamMultiCallable[_ledger_service_pb2.RecordDocumentsRequest, _ledger_service_pb2.RecordDocumentsResponse]
-    """Documents of any kind from gateways and in bulk; one answer for each, in order. A document that
-    cannot be taken gets an error in its answer and the stream goes on.
+    """Documents of any kind from gateways and in bulk, many in one message. One message of answers for
+    each message of requests, in order, once all its documents are durable. A document that cannot be
+    taken gets an error in its place and the stream goes on.
     """
     GetCode: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetCodeRequest, _ledger_service_pb2.GetCodeResponse]
     """What is known of a code now."""
@@ -83,8 +84,9 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.DeleteDocumentRequest, _ledger_service_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
     """3507. Tombstones documents, keeps their history."""
     RecordDocuments: _aio.StreamStreamMultiCallable[_ledger_service_pb2.RecordDocumentsRequest, _ledger_service_pb2.RecordDocumentsResponse]  # type: ignore[assignment]
-    """Documents of any kind from gateways and in bulk; one answer for each, in order. A document that
-    cannot be taken gets an error in its answer and the stream goes on.
+    """Documents of any kind from gateways and in bulk, many in one message. One message of answers for
+    each message of requests, in order, once all its documents are durable. A document that cannot be
+    taken gets an error in its place and the stream goes on.
     """
     GetCode: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetCodeRequest, _ledger_service_pb2.GetCodeResponse]  # type: ignore[assignment]
     """What is known of a code now."""
@@ -168,8 +170,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_ledger_service_pb2.RecordDocumentsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_service_pb2.RecordDocumentsResponse], _abc.AsyncIterator[_ledger_service_pb2.RecordDocumentsResponse]]:
-        """Documents of any kind from gateways and in bulk; one answer for each, in order. A document that
-        cannot be taken gets an error in its answer and the stream goes on.
+        """Documents of any kind from gateways and in bulk, many in one message. One message of answers for
+        each message of requests, in order, once all its documents are durable. A document that cannot be
+        taken gets an error in its place and the stream goes on.
         """
 
     @_abc_1.abstractmethod

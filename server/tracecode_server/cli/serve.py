@@ -34,6 +34,16 @@ def serve(
         str | None,
         typer.Option("--engine", help="lmdb, or memory to forget all at the end.", show_default=False),
     ] = None,
+    edges: Annotated[
+        int | None,
+        typer.Option(
+            "--edges",
+            metavar="N",
+            help="Processes that speak gRPC on the one port, 1 to 16; more than 1 stand in front of the "
+            "ledger's. Default: 1, all in one process.",
+            show_default=False,
+        ),
+    ] = None,
     metrics_listen: Annotated[
         str | None,
         typer.Option(
@@ -68,6 +78,7 @@ def serve(
         "data_directory": data,
         "listen": listen,
         "engine": engine,
+        "edges": edges,
         "metrics_listen": metrics_listen,
         "person_key_file": person_key_file,
         "rule_base_file": rule_base_file,

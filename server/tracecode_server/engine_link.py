@@ -1,0 +1,144 @@
+"""The edge process's end of the link: services that ask the engine's process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from google.protobuf.descriptor import MethodDescriptor
+
+from tracecode.errors import Overloaded
+from tracecode_server import link
+from tracecode_server.link import Link, Stream, write_call
+from tracecode_server.method import PEER, SERVICES, from_bytes
+from tracecode_server.status import Refused, read_refusal
+
+# What may be on the way to the engine's process or wait for its answer, streams' messages aside: those are
+# bounded by each stream. Beyond it the edge pushes back.
+OPEN_CALLS_MAX = 4_096
+OPEN_BYTES_MAX = 64 * 1024 * 1024
+
+
+class EngineLink(Link):
+    """Asks for answers. Raises Refused with what the engine's process says, Overloaded before asking."""
+
+    def __init__(self, on_tell: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(on_tell)
+        self._numbers = itertools.count(1)
+        self._futures: dict[int, asyncio.Future[bytes]] = {}
+        self._streams: dict[int, Stream] = {}
+        self._open_bytes = 0
+
+    async def ask(self, method: int, request: bytes) -> bytes:
+        """The response to a request."""
+        self._check_room(len(request))
+        number = next(self._numbers)
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._futures[number] = future
+        self._open_bytes += len(request)
+        self.write(link.CALL, number, write_call(method, PEER.get(), request))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.write(link.CANCEL, number)
+            raise
+        finally:
+            del self._futures[number]
+            self._open_bytes -= len(request)
+
+    async def gather(self, method: int, messages: AsyncIterator[bytes]) -> bytes:
+        """The one response to a stream of messages."""
+        (response,) = [response async for response in self.converse(method, messages)]
+        return response
+
+    async def converse(self, method: int, messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """The stream of responses to a stream of messages."""
+        self._check_room(0)
+        number = next(self._numbers)
+        stream = self._streams[number] = Stream(self, number)
+        self.write(link.CALL, number, write_call(method, PEER.get(), b""))
+        sender = asyncio.create_task(self._send(number, stream, messages))
+        try:
+            async for response in stream:
+                yield response
+        finally:
+            del self._streams[number]
+            sender.cancel()
+            # To a call that has ended it means nothing.
+            self.write(link.CANCEL, number)
+
+    def take(self, kind: int, number: int, body: bytes) -> None:
+        """A record of the engine's process. One to a call that was given up is for nobody."""
+        future = self._futures.get(number)
+        if future is not None:
+            if future.done():
+                return
+            if kind == link.ANSWER:
+                future.set_result(body)
+            else:
+                future.set_exception(Refused(read_refusal(body)))
+            return
+        stream = self._streams.get(number)
+        if stream is None:
+            return
+        if kind == link.MESSAGE:
+            stream.put(body)
+        elif kind == link.TAKEN:
+            stream.give_room(body)
+        elif kind == link.REFUSAL:
+            stream.put(Refused(read_refusal(body)))
+        else:
+            if kind == link.ANSWER:
+                stream.put(body)
+            stream.put(None)
+
+    def _check_room(self, size: int) -> None:
+        calls = len(self._futures) + len(self._streams)
+        if calls >= OPEN_CALLS_MAX or (calls and self._open_bytes + size > OPEN_BYTES_MAX):
+            raise Overloaded(f"{calls} calls are waiting for the ledger; send it again in a second")
+
+    async def _send(self, number: int, stream: Stream, messages: AsyncIterator[bytes]) -> None:
+        try:
+            async for message in messages:
+                await stream.send(message)
+        except Exception as error:
+            stream.put(error)
+            return
+        self.write(link.END, number)
+
+
+class RemoteService:
+    """A service of the contract that asks the engine's process for every answer."""
+
+    def __init__(self, methods: dict[str, Callable[[Any], Any]]) -> None:
+        """`methods` has the answer to each method by the method's name."""
+        self.__dict__.update(methods)
+
+
+def build_services(engine: EngineLink) -> dict[str, object]:
+    """The services of the contract by their full names. Methods go by their number in the contract."""
+    numbers = itertools.count()
+    return {
+        descriptor.full_name: RemoteService(
+            {method.name: _ask(engine, next(numbers), method) for method in descriptor.methods}
+        )
+        for descriptor in SERVICES
+    }
+
+
+def _ask(engine: EngineLink, number: int, method: MethodDescriptor) -> Callable[[Any], Any]:
+    if method.server_streaming:
+        return lambda messages: engine.converse(number, messages)
+    if method.client_streaming:
+
+        async def gather(messages: AsyncIterator[bytes]) -> bytes:
+            return await engine.gather(number, messages)
+
+        return from_bytes(gather)
+
+    def ask(request: bytes) -> Awaitable[bytes]:
+        return engine.ask(number, request)
+
+    return from_bytes(ask)

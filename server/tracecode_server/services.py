@@ -1,0 +1,41 @@
+"""The services of the contract over an open ledger, with what they share."""
+
+from __future__ import annotations
+
+from prometheus_client.registry import Collector
+
+from tracecode.ledger import Ledger
+from tracecode_server.catalogue_service import CatalogueService
+from tracecode_server.ledger_service import LedgerService
+from tracecode_server.method import SERVICES
+from tracecode_server.metrics import Metrics
+from tracecode_server.read_pool import ReadPool
+from tracecode_server.settings import Settings
+
+
+class Services:
+    """What answers, whoever listens. Belongs to one event loop; the ledger stays the caller's."""
+
+    def __init__(self, ledger: Ledger, settings: Settings, calls: Collector) -> None:
+        """`calls` has the figures of the calls, to be scraped with all others."""
+        self.metrics = Metrics(ledger, calls)
+        self._reads = ReadPool(settings.read_threads)
+        self._ledger_service = LedgerService(
+            ledger, self._reads, self.metrics, settings.stream_documents_max, settings.stream_bytes_max
+        )
+        answering = {
+            "LedgerService": self._ledger_service,
+            "CatalogueService": CatalogueService(ledger, self._reads),
+        }
+        self.by_name: dict[str, object] = {
+            descriptor.full_name: answering[descriptor.name] for descriptor in SERVICES
+        }
+
+    def stop_reading(self) -> None:
+        """Read no more documents from any stream; what was read is still answered."""
+        self._ledger_service.drain()
+
+    def close(self) -> None:
+        """End what was begun for the services; nobody asks any more."""
+        self.metrics.stop()
+        self._reads.close()
