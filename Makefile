@@ -23,9 +23,14 @@ test: build check $(NODE_MODULES)/installed
 
 check: lint types layers contract drift stubs
 
-bench: build
+# QUICK=1 loads 10^6 codes in place of 10^7 and takes some minutes; SCALE=1e8 adds 10^8 codes to what grows. Peers
+# run on sockets of their own in passing folders; TIGERBEETLE may name that peer's binary.
+bench: export QUICK := $(QUICK)
+bench: export SCALE := $(SCALE)
+bench: build $(VENV)/peers
 	mkdir -p .bench
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=.bench/results.json
+	$(BIN)/python -m pytest tests/benchmarks --results=.bench/results.json --benchmark-columns=median \
+	  --timeout=7200 --verbose -s
 
 clean:
 	rm -rf $(VENV) build .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -118,6 +123,17 @@ $(VENV)/packages: pyproject.toml
 	$(BIN)/python -m pip install --quiet --group dev
 	PYTHONWARNINGS=ignore TRACECODE_NATIVE=0 $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
 	mv $@.begun $@
+
+# What benchmarks are measured against, and what their load generators are made of. Debian would start the
+# servers it installs; RUNLEVEL keeps them still.
+$(VENV)/peers: export RUNLEVEL := 1
+$(VENV)/peers: pyproject.toml | build
+	$(call need,ls /usr/lib/postgresql/*/bin/initdb || command -v initdb,postgresql)
+	$(call need,command -v redis-server,redis-server)
+	$(call need,test -e /usr/include/nghttp2/nghttp2.h,libnghttp2-dev)
+	$(call need,test -e /usr/include/lmdb.h,liblmdb-dev)
+	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
 
 # One test is a program in JavaScript that knows nothing of tracecode but proto/.
 $(NODE_MODULES)/installed: tests/node/package.json

@@ -1,0 +1,67 @@
+"""What we are measured against. A peer only claims: "was this code sold? mark it". It parses and judges
+nothing.
+
+Each is set up as its own community would for this work, on the same disk, durable before it answers, with the
+same codes loaded, and claims codes that it has not seen, in random places among them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+Batch = TypeVar("Batch")
+CLAIMS_PER_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Claims that were made durable, and the time it took."""
+
+    claims: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """The rate."""
+        return self.claims / self.seconds
+
+
+class Peer(Protocol):
+    """A store that was started and loaded with codes 0 .. codes - 1."""
+
+    name: str
+    how: str
+    """How its best rate was found, in a few words."""
+
+    def claim(self, seconds: float) -> Claims:
+        """Claim unseen codes for so long."""
+
+    def stop(self) -> None:
+        """End what was started; its files are the caller's."""
+
+
+class Unseen:
+    """Numbers of codes that nobody has claimed yet."""
+
+    def __init__(self, codes: int) -> None:
+        self._next = codes
+
+    def take(self, count: int) -> int:
+        """The first of the next `count` numbers."""
+        first = self._next
+        self._next += count
+        return first
+
+
+def claim_batches(batches: Sequence[Batch], claim: Callable[[Batch], int], seconds: float) -> Claims:
+    """Claim batch after batch until the time, or the batches, are at an end. `claim` returns how many of a
+    batch stood, once they are durable."""
+    claimed, begin = 0, time.perf_counter()
+    for batch in batches:
+        claimed += claim(batch)
+        if time.perf_counter() - begin > seconds:
+            break
+    return Claims(claimed, time.perf_counter() - begin)

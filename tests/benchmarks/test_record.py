@@ -1,0 +1,173 @@
+"""Judged, durable sale lines a second, in process, beside what the peers claim; all of them take turns.
+
+What our flush and their checkpoints leave to be written is written between the turns, except where a store
+does it by itself; `test_sustained` counts all of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from benchmarks.conftest import Loads, Plan
+from benchmarks.peers import Peer
+from benchmarks.peers.postgresql import PostgreSQL
+from benchmarks.peers.py_lmdb import PyLmdb
+from benchmarks.peers.redis import Redis
+from benchmarks.peers.sqlite import SQLite
+from benchmarks.peers.tigerbeetle import TigerBeetle
+from benchmarks.results import Results
+from benchmarks.workload import LINES_PER_SALE, Till, check_silent, group, record
+from tracecode.engine.contract import Engine
+from tracecode.engine.lmdb import OVERLAY_BYTES_MAX, LmdbEngine
+from tracecode.v1 import journal_pb2
+
+GROUPS = (667, 2_000)
+"""Sales in one commit: about 2,000 lines, and 6,000."""
+UNCLEARED_SALES = 30
+"""So many tell how many of them fill a turn."""
+
+WARM_UP_SALES = 20_000
+
+
+def open_engine(folder: Path, overlay_bytes_max: int = OVERLAY_BYTES_MAX) -> LmdbEngine:
+    """The engine on a loaded folder."""
+    return LmdbEngine(folder, None, time.time_ns(), overlay_bytes_max=overlay_bytes_max)
+
+
+def sell(engine: Engine, documents: Sequence[bytes], size: int) -> float:
+    """Lines a second at which the sales become durable; every one of them was in order."""
+    groups = group(documents, size)
+    answers = []
+    gc.collect()
+    gc.freeze()
+    begin = time.perf_counter()
+    for submissions in groups:
+        answers.append(record(engine, submissions))
+    seconds = time.perf_counter() - begin
+    gc.unfreeze()
+    for some in answers:
+        check_silent(some)
+    return LINES_PER_SALE * len(documents) / seconds
+
+
+def share_cleared(engine: Engine, after: int) -> float:
+    """The share of the entries behind `after` that native code cleared; of many, a sample of 10,000."""
+    entries = engine.sequence - after
+    step = max(1, entries // 500)
+    found = [
+        journal_pb2.JournalEntry.FromString(entry).document.cleared
+        for at in range(after, engine.sequence, step)
+        for entry in engine.entries(at, min(20, step))
+    ]
+    return sum(found) / len(found)
+
+
+def start_peers(plan: Plan, folder: Path) -> list[Peer]:
+    """All peers that this machine has, loaded with as many codes."""
+    makers: list[Callable[[], Peer]] = [
+        lambda: SQLite(folder / "sqlite", plan.codes),
+        lambda: PyLmdb(folder / "py_lmdb", plan.codes),
+        lambda: Redis(folder / "redis", plan.codes, plan.tuning_seconds),
+        lambda: PostgreSQL(folder / "postgresql", plan.codes, plan.tuning_seconds),
+    ]
+    binary = os.environ.get("TIGERBEETLE")
+    if binary:
+        makers.append(lambda: TigerBeetle(binary, folder / "tigerbeetle", plan.codes))
+    peers: list[Peer] = []
+    try:
+        for make in makers:
+            peers.append(make())
+    except BaseException:
+        for peer in peers:
+            peer.stop()
+        raise
+    return peers
+
+
+def test_record_beside_the_peers(plan: Plan, results: Results, loads: Loads, passing: Path) -> None:
+    """Every sale is cleared and silent, and every claim stands; the medians make the ratios."""
+    folder, workload = loads.copy(plan.codes)
+    engine, till = open_engine(folder), Till(workload)
+    begin = engine.sequence
+    peers = start_peers(plan, passing / "peers")
+    try:
+        # Each group's size gets as much as the other; what it sold tells how many sales fill a turn.
+        rates = {size: sell(engine, till.sell(WARM_UP_SALES), size) for size in GROUPS}
+        rates = {size: sell(engine, till.sell(WARM_UP_SALES), size) for size in GROUPS}
+        best = max(rates, key=rates.__getitem__)
+        found: dict[str, list[float]] = {peer.name: [] for peer in peers}
+        ours = []
+        for turn in range(plan.rounds):
+            sales = int(rates[best] * plan.seconds / LINES_PER_SALE)
+            ours.append(sell(engine, till.sell(min(sales, till.left // (plan.rounds - turn + 1))), best))
+            engine.native.flush()
+            for peer in peers:
+                claims = peer.claim(plan.seconds)
+                found[peer.name].append(claims.per_second)
+        cleared = share_cleared(engine, begin)
+        begin = engine.sequence
+        judged = sell(engine, till.sell(UNCLEARED_SALES, plain=False), UNCLEARED_SALES)
+        sales = min(max(GROUPS), max(UNCLEARED_SALES, int(judged * plan.seconds / LINES_PER_SALE)))
+        uncleared = [sell(engine, till.sell(sales, plain=False), sales) for _ in range(plan.rounds)]
+        assert share_cleared(engine, begin) == 0
+    finally:
+        for peer in peers:
+            peer.stop()
+        engine.close()
+        loads.drop(folder)
+
+    assert cleared == 1
+    scale = plan.scale
+    results.add_figure(f"record_lines_per_second_{scale}", median(ours))
+    results.add_figure(f"record_sales_per_commit_{scale}", best)
+    results.add_figure(f"record_uncleared_lines_per_second_{scale}", median(uncleared))
+    for peer in peers:
+        claimed = median(found[peer.name])
+        results.add_figure(f"{peer.name}_claims_per_second_{scale}", claimed)
+        results.add_figure(f"{peer.name}_how", peer.how)
+        results.add_ratio(f"record_vs_{peer.name}_{scale}", median(ours), claimed)
+    results.add_ratio(
+        f"record_uncleared_vs_postgresql_{scale}", median(uncleared), median(found["postgresql"])
+    )
+
+
+def test_sustained(plan: Plan, results: Results, loads: Loads) -> None:
+    """For a minute, or until all codes are sold, with the flush running; pins that it did run. Where fewer
+    codes would not fill it, the overlay is smaller, too."""
+    folder, workload = loads.copy(plan.codes)
+    engine = open_engine(folder, 64 << 20 if plan.quick else OVERLAY_BYTES_MAX)
+    till = Till(workload)
+    groups = group(till.sell(till.left), max(GROUPS))
+    applied = engine.native.applied_sequence
+    burst_seconds, marks, answers = min(2.0, plan.sustained_seconds / 20), [], []
+    gc.collect()
+    gc.freeze()
+    begin, lines = time.perf_counter(), 0
+    for submissions in groups:
+        answers.append(record(engine, submissions))
+        lines += LINES_PER_SALE * len(submissions.documents)
+        marks.append((time.perf_counter() - begin, lines))
+        if marks[-1][0] > plan.sustained_seconds:
+            break
+    gc.unfreeze()
+    flushed = engine.native.applied_sequence - applied
+    for some in answers:
+        check_silent(some)
+    engine.close()
+    loads.drop(folder)
+
+    assert flushed > 0
+    burst = next((at, sold) for at, sold in marks if at >= burst_seconds or at == marks[-1][0])
+    seconds, lines = marks[-1]
+    longest = max(after[0] - before[0] for before, after in pairwise(marks))
+    results.add_figure(f"record_burst_lines_per_second_{plan.scale}", burst[1] / burst[0])
+    results.add_figure(f"record_sustained_lines_per_second_{plan.scale}", lines / seconds)
+    results.add_figure(f"record_sustained_seconds_{plan.scale}", seconds)
+    results.add_figure(f"record_longest_commit_ms_{plan.scale}", longest * 1e3)
+    results.add_ratio(plan.key("record_sustained_vs_burst"), lines / seconds, burst[1] / burst[0])
