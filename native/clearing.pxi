@@ -110,10 +110,13 @@ cdef bint read_day(string_view text, int32_t *day) noexcept nogil:
     cdef int month = (at[5] - 48) * 10 + at[6] - 48
     cdef int date = (at[8] - 48) * 10 + at[9] - 48
     cdef bint leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    if year < 1 or not 1 <= month <= 12 or date < 1:
+    if year < 1 or not 1 <= month <= 12:
         return False
-    if date > (29 if leap else 28) if month == 2 else date > (30 if month in (4, 6, 9, 11) else 31):
+    cdef int last = (29 if leap else 28) if month == 2 else 30 if month in (4, 6, 9, 11) else 31
+    if date > last or (date == 0 and year == 9999 and month == 12):
         return False
+    if date == 0:
+        date = last    # as GS1 has it
     # Days from the first of March of year 0 (proleptic Gregorian), so that a leap day ends its year.
     cdef int shifted = year - (1 if month <= 2 else 0)
     cdef int in_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + date - 1
