@@ -22,6 +22,7 @@ from libcpp.algorithm cimport sort
 
 cdef enum:
     DOCUMENTS_AT_ONCE = 64    # as many as fill the time that memory takes, and fit the nearest caches
+    CODES_AT_ONCE = 1000
     CHINA_SECONDS = 8 * 3600
     DAY_SECONDS = 86400
     BUSINESS_TIME_MIN = 946684800     # 2000-01-01 UTC, as in tracecode/document.py
@@ -190,20 +191,38 @@ cdef inline string_view batch_group(string *key, char table, Plain *plain, strin
     return view_of_string(key[0])
 
 
-cdef size_t clear_documents(Store store, Candidate *candidates, size_t count) noexcept nogil:
-    """Clear documents in order, at most DOCUMENTS_AT_ONCE; how many, before the first that is not plain. That
-    one leaves nothing behind. Under the mutex."""
-    cdef size_t readable = 0
+cdef size_t clear_documents(
+    Store store, Candidate *candidates, size_t count, bint *plain
+) noexcept nogil:
+    """Clear documents in order, at most DOCUMENTS_AT_ONCE and some CODES_AT_ONCE; how many. `plain` becomes
+    False at the first that is not; that one leaves nothing behind. Under the mutex."""
+    cdef size_t readable = read_documents(store, candidates, count, plain)
     cdef size_t cleared = 0
-    while readable < count and read_document(store, &candidates[readable], &store.plains[readable]):
-        readable += 1
-    if readable != 0:
-        look_ahead(store, readable)
     while cleared < readable and check_known(store, &candidates[cleared], &store.plains[cleared]):
         # After this point nothing can fail: the document is plain.
         write_document(store, &candidates[cleared], &store.plains[cleared])
         cleared += 1
+    plain[0] = plain[0] and cleared == readable
     return cleared
+
+
+cdef size_t read_documents(
+    Store store, Candidate *candidates, size_t count, bint *plain
+) noexcept nogil:
+    """Read as many as are looked up together; how many. Others wait for the mutex meanwhile, so that is
+    bounded by their codes, too."""
+    cdef size_t codes = 0
+    cdef size_t readable = 0
+    plain[0] = True
+    while readable < count and codes < CODES_AT_ONCE:
+        plain[0] = read_document(store, &candidates[readable], &store.plains[readable])
+        if not plain[0]:
+            break
+        codes += store.plains[readable].codes.size()
+        readable += 1
+    if readable != 0:
+        look_ahead(store, readable)
+    return readable
 
 
 cdef bint read_document(Store store, Candidate *candidate, Plain *plain) noexcept nogil:
@@ -618,18 +637,17 @@ cdef bint check_batches(Store store, Plain *plain) noexcept nogil:
     return True
 
 
-cdef size_t replay_documents(Store store, Candidate *candidates, size_t count, uint64_t first) noexcept nogil:
-    """Apply again what was cleared as the entries from `first` on; how many, before one that cannot be. What
-    was plain then is plain again: the records are what they were. Under the mutex."""
-    cdef size_t readable = 0
+cdef size_t replay_documents(
+    Store store, Candidate *candidates, size_t count, uint64_t first, bint *plain
+) noexcept nogil:
+    """Apply again what was cleared as the entries from `first` on; how many. What was plain then is plain
+    again, and the records are what they were; if not, `plain` becomes False. Under the mutex."""
+    cdef size_t readable = read_documents(store, candidates, count, plain)
     cdef size_t done = 0
-    while readable < count and read_document(store, &candidates[readable], &store.plains[readable]):
-        readable += 1
-    if readable != 0:
-        look_ahead(store, readable)
     while done < readable and check_known(store, &candidates[done], &store.plains[done]):
         write_records(store, &candidates[done], &store.plains[done], first + done)
         done += 1
+    plain[0] = plain[0] and done == readable
     return done
 
 

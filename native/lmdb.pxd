@@ -18,6 +18,10 @@ cdef extern from * namespace "lmdb" nogil:
     struct MDB_txn;
     struct MDB_cursor;
     struct MDB_val { size_t mv_size; void *mv_data; };
+    struct MDB_stat {
+        unsigned int ms_psize, ms_depth;
+        size_t ms_branch_pages, ms_leaf_pages, ms_overflow_pages, ms_entries;
+    };
     struct MDB_envinfo {
         void *me_mapaddr;
         size_t me_mapsize, me_last_pgno, me_last_txnid;
@@ -31,6 +35,7 @@ cdef extern from * namespace "lmdb" nogil:
         F(int, env_open, (MDB_env *env, const char *path, unsigned int flags, unsigned int mode)) \\
         F(void, env_close, (MDB_env *env)) \\
         F(int, env_info, (MDB_env *env, MDB_envinfo *info)) \\
+        F(int, env_stat, (MDB_env *env, MDB_stat *stat)) \\
         F(int, env_set_mapsize, (MDB_env *env, size_t size)) \\
         F(int, reader_check, (MDB_env *env, int *dead)) \\
         F(int, txn_begin, (MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn)) \\
@@ -95,6 +100,8 @@ cdef extern from * namespace "lmdb" nogil:
         size_t map_size "me_mapsize"
         size_t last_page "me_last_pgno"
         unsigned int reader_count "me_numreaders"
+    ctypedef struct Stat "lmdb::MDB_stat":
+        unsigned int page_bytes "ms_psize"
     ctypedef struct Symbol:
         const char *name
         void **pointer
@@ -108,6 +115,7 @@ cdef extern from * namespace "lmdb" nogil:
     int env_open(Env *env, const char *path, unsigned int flags, unsigned int mode) noexcept
     void env_close(Env *env) noexcept
     int env_info(Env *env, EnvInfo *info) noexcept
+    int env_stat(Env *env, Stat *stat) noexcept
     int env_set_mapsize(Env *env, size_t size) noexcept
     int reader_check(Env *env, int *dead) noexcept
     int txn_begin(Env *env, Txn *parent, unsigned int flags, Txn **txn) noexcept

@@ -7,6 +7,8 @@
 // may find less than mdb_get, never something else; whether a record is absent only mdb_get says.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -21,13 +23,17 @@ public:
         std::string_view found;  // the stored value, checksum included; no data where it was not found
     };
 
-    // Take the snapshot's tree. `inside` points to any value that LMDB returned in it, `transaction` is its
-    // mdb_txn_id. False if the pages do not look as expected; then `find` finds nothing.
+    // Take the snapshot's tree. `inside` points to any value that LMDB returned in it, `page_bytes` is the size
+    // of its pages, which must be that of the system's, `transaction` is its mdb_txn_id. False if the pages do not look as expected; then `find` finds nothing.
     bool begin(const void *inside, size_t page_bytes, uint64_t transaction) noexcept {
         base_ = nullptr;
         const char *page = static_cast<const char *>(inside);
         page -= reinterpret_cast<uintptr_t>(page) & (page_bytes - 1);
         const char *base = page - read<uint64_t>(page) * page_bytes;
+        // The page's own number may be damaged: what it leads to is looked at only if it is in memory.
+        unsigned char resident[2];
+        if (base != checked_ && mincore(const_cast<char *>(base), 2 * page_bytes, resident) != 0)
+            return false;
         const char *meta = base + (transaction & 1) * page_bytes + HEADER_BYTES;
         if (read<uint32_t>(meta) != META_MAGIC || read<uint32_t>(meta + 4) != DATA_VERSION)
             return false;
@@ -41,7 +47,7 @@ public:
         last_ = read<uint64_t>(meta + META_LAST_PAGE);
         if (root_ > last_)
             return false;
-        base_ = base;
+        base_ = checked_ = base;
         return true;
     }
 
@@ -207,6 +213,7 @@ private:
     }
 
     const char *base_ = nullptr;
+    const char *checked_ = nullptr;  // the last base that was one
     size_t page_bytes_ = 0;
     uint64_t root_ = 0, last_ = 0;
 };

@@ -8,7 +8,9 @@ cdef enum:
     REQUESTS = 1
     REQUEST_DOCUMENT = 1
     REQUEST_ID = 2
+    DOCUMENT_LINES = 4
     DOCUMENT_OPERATOR = 6
+    LINE_SCANS = 3
     SALE_PERSON = 6
     SALE_PRESCRIBER = 8
     SALE_PHARMACIST = 10
@@ -153,3 +155,61 @@ cdef bint read_cleared(
     candidate.request_id = document.texts[ENTRY_REQUEST_ID]
     candidate.receive_time_ns = <int64_t> fields.numbers[ENTRY_RECEIVE_TIME]
     return document.numbers[ENTRY_CLEARED]
+
+
+def cut_document(bytes document not None, bytes key not None):
+    """What a document that was cleared says of one code: the document with only the line that names it, on
+    which only that scan is left; the place of the code among the document's codes; and the line's place
+    (both from 0). None if no line names it, or the document is not in the form that is cleared."""
+    cdef vector[string_view] lines, scans
+    cdef WireMessage fields, line
+    cdef PlainReading reading
+    cdef string_view wanted = view_of(key)
+    cdef string_view whole = view_of(document)
+    cdef string kept, rebuilt
+    cdef size_t place = 0
+    cdef size_t i, k
+    if not wire_read(whole, WIRE_DOCUMENT, &fields, &lines):
+        return None
+    for i in range(lines.size()):
+        scans.clear()
+        if not wire_read(lines[i], WIRE_LINE, &line, &scans):
+            return None
+        for k in range(scans.size()):
+            if not read_plain(
+                <const unsigned char *> scans[k].data(), <Py_ssize_t> scans[k].size(), &reading
+            ):
+                return None
+            if equals(string_view(<const char *> reading.key, reading.key_length), wanted):
+                keep_scan(&kept, lines[i], scans, k)
+                keep_line(&rebuilt, whole, lines, kept)
+                return bytes_of(view_of_string(rebuilt)), place, i
+            place += 1
+    return None
+
+
+cdef void keep_scan(string *out, string_view line, const vector[string_view] &scans, size_t kept) noexcept:
+    """A line with one of its scans, which stand in a row."""
+    cdef const char *begin = before(scans[0])
+    cdef const char *end = scans[scans.size() - 1].data() + scans[scans.size() - 1].size()
+    out.append(line.data(), <size_t> (begin - line.data()))
+    wire_append_text(out, LINE_SCANS, scans[kept])
+    out.append(end, <size_t> (line.data() + line.size() - end))
+
+
+cdef void keep_line(
+    string *out, string_view document, const vector[string_view] &lines, const string &kept
+) noexcept:
+    """A document with one line in place of its lines, which stand in a row."""
+    cdef const char *begin = before(lines[0])
+    cdef const char *end = lines[lines.size() - 1].data() + lines[lines.size() - 1].size()
+    out.append(document.data(), <size_t> (begin - document.data()))
+    wire_append_text(out, DOCUMENT_LINES, view_of_string(kept))
+    out.append(end, <size_t> (document.data() + document.size() - end))
+
+
+cdef const char *before(string_view field) noexcept:
+    """Where a field of a number below 16 begins: its tag and its length stand before its content."""
+    cdef string length
+    wire_append_varint(&length, field.size())
+    return field.data() - length.size() - 1

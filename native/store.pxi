@@ -121,7 +121,7 @@ cdef class Store:
     cdef bint index_tables_known
     cdef bint index_tables[256]         # whether the index on disk has records of a table, of those asked for
     cdef PageWalk walk                  # over the snapshot of index_txn
-    cdef bint walk_ready
+    cdef bint walk_ready, walk_fits     # it knows pages of the system's size only
     cdef vector[Wanted] wanted
     cdef vector[Plain] plains           # the documents that are being cleared
     cdef string verdicts                # of those that were, one behind the other
@@ -188,6 +188,8 @@ cdef class Store:
         self.index_env = _open_environment(index, map_size_bytes, flags)
         self.index_dbi = _open_database(self.index_env, index, 0, self.read_only)
         self.reader_check()
+        cdef lmdb.Stat stat
+        self.walk_fits = lmdb.env_stat(self.index_env, &stat) == 0 and stat.page_bytes == _page_bytes
 
         cdef int code = lmdb.txn_begin(self.index_env, NULL, lmdb.READ_ONLY, &self.index_txn)
         if code != 0:
@@ -318,9 +320,10 @@ cdef class Store:
                 plain = answer_question(self, asked, now_ns)
         self.settled_only = self.index_txn_kept = False
         self.end_find()
-        answer = bytes_of(view_of_string(self.answer)) if plain else None
-        self.mutex.unlock()
-        return answer
+        try:
+            return bytes_of(view_of_string(self.answer)) if plain else None
+        finally:
+            self.mutex.unlock()
 
     def _find_ahead(self, list keys not None):
         """What looking ahead for these records finds of each in the index on disk, or None; for tests."""
@@ -608,18 +611,22 @@ cdef class Store:
         the serialized parts of the Finding for a code that nobody has seen where receipts carry no codes (up
         to its line; behind its evidence as stored; as answered), None where the rule base has its own
         mind about it; for sales from `legacy_stock_until_day` (since 1970) on."""
+        cdef string version = rule_base_version.encode()
+        cdef string passed = pass_finding
+        cdef string head, tail, tail_answered
         self._check_writable()
-        version = rule_base_version.encode()
+        if never_received is not None:
+            head, tail, tail_answered = never_received
         self._lock()
         self.rule_base_version = version
-        self.pass_finding = pass_finding
+        self.pass_finding = passed
         self.guards.late_seconds = late_seconds
         self.guards.future_skew_seconds = future_skew_seconds
         self.guards.provisional_seconds = provisional_seconds
         self.guards.legacy_stock_until_day = legacy_stock_until_day
-        self.notice_head.clear()
-        if never_received is not None:
-            self.notice_head, self.notice_tail, self.notice_tail_answered = never_received
+        self.notice_head = head
+        self.notice_tail = tail
+        self.notice_tail_answered = tail_answered
         self.configured = True
         self.mutex.unlock()
 
@@ -765,7 +772,7 @@ cdef class Store:
         cdef size_t i
         if self.begin_find() != 0:
             self.walk_ready = False
-        elif not self.walk_ready:
+        elif self.walk_fits and not self.walk_ready:
             key.size, key.data = 7, <void *> <const char *> b"mformat"
             if lmdb.get(self.index_txn, self.index_dbi, &key, &stored) == 0:
                 self.walk_ready = self.walk.begin(stored.data, _page_bytes, lmdb.txn_id(self.index_txn))
@@ -885,25 +892,24 @@ cdef class Store:
         """Clear candidates in order; how many were plain. Other threads may read now and then."""
         cdef size_t i = 0
         cdef size_t held, some, cleared
+        cdef bint plain = True
         self.verdicts.clear()
         self.verdict_ends.clear()
-        while i < candidates.size():
+        while plain and i < candidates.size():
             some = min(candidates.size() - i, <size_t> DOCUMENTS_AT_ONCE)
             self.mutex.lock()
             self.index_txn_kept = True
             held = self.live.bytes()
             if self.frozen != NULL:
                 held += self.frozen.bytes()
-            cleared = 0
-            if held < self.overlay_bytes_max:
-                cleared = clear_documents(self, &candidates[0][i], some)
-            i += cleared
-            if cleared < some or i == candidates.size():
+            plain = held < self.overlay_bytes_max
+            if plain:
+                cleared = clear_documents(self, &candidates[0][i], some, &plain)
+                i += cleared
+            if not plain or i == candidates.size():
                 self.index_txn_kept = False
                 self.end_find()
             self.mutex.unlock()
-            if cleared < some:
-                break
         return i
 
     cdef size_t replay_step(self, size_t limit, int *code) noexcept nogil:
@@ -920,6 +926,7 @@ cdef class Store:
         cdef const char *data
         cdef size_t i, some, applied
         cdef size_t done = 0
+        cdef bint plain = True
         code[0] = self.begin_read(self.journal_env, &txn)
         if code[0] != 0:
             return 0
@@ -942,19 +949,17 @@ cdef class Store:
             code[0] = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
         if code[0] == lmdb.NOT_FOUND:
             code[0] = 0
-        while done < candidates.size():
+        while plain and done < candidates.size():
             some = min(candidates.size() - done, <size_t> DOCUMENTS_AT_ONCE)
             self.mutex.lock()
             self.index_txn_kept = True
-            applied = replay_documents(self, &candidates[done], some, self.complete + 1)
+            applied = replay_documents(self, &candidates[done], some, self.complete + 1, &plain)
             self.complete += applied
             self.live.commit()
             self.index_txn_kept = False
             self.end_find()
             self.mutex.unlock()
             done += applied
-            if applied < some:
-                break
         if cursor != NULL:
             lmdb.cursor_close(cursor)
         lmdb.txn_abort(txn)

@@ -105,7 +105,7 @@ class GroupCommit:
         try:
             return [*self._engine.record(submissions)]
         except Exception as error:
-            if len(submissions) == 1 or isinstance(error, EngineStopped):
+            if len(submissions) <= 1 or isinstance(error, EngineStopped):
                 # Nobody may be left waiting; what the engine could not do, each of them learns.
                 return [error] * len(submissions)
             # Nothing was kept. One document must not take its neighbours with it, and what is too much

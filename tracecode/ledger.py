@@ -370,14 +370,14 @@ def _reply(recorded: finding_pb2.Verdict | Exception, document: bytes, now_ns: i
     """A verdict as the institution of its document may see it, serialized."""
     if isinstance(recorded, Exception):
         return recorded
-    read = document_pb2.Document.FromString(document)
-    asked = read.sale.stage == document_pb2.SALE_STAGE_BEFORE_SETTLEMENT
     try:
+        read = document_pb2.Document.FromString(document)
+        asked = read.sale.stage == document_pb2.SALE_STAGE_BEFORE_SETTLEMENT
         answer_verdict(recorded, now_ns, asked=asked, asker=read.institution_code)
+        return recorded.SerializeToString()
     except Exception as failed:
         # The others of the message have their answers.
         return failed
-    return recorded.SerializeToString()
 
 
 def _check_rows(rows: Sequence[Row], check: Callable[[Row], None]) -> None:

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from tracecode._native import cut_document
 from tracecode.code import key_text, read_scan
 from tracecode.document import (
     DELETED_TYPES,
     NS,
     Document,
     DocumentKind,
+    Line,
     Operation,
     day_date,
     read_document,
@@ -29,10 +31,16 @@ from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
 from tracecode.errors import DataLoss
 from tracecode.life_cycle import INBOUND, SALES, WHOLE, Event, InstitutionFacts, State, Step, fold
 from tracecode.product import is_outer_package
-from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
+from tracecode.v1 import catalogue_pb2, document_pb2, finding_pb2, journal_pb2
 
 CACHED_CODES_MAX = 200_000
 """Codes, on however many documents, that are kept read: a document holds up to 3,500 of them (ours)."""
+
+CUT_BYTES_MIN = 2_000
+"""Entries from this size on are read only as far as the code needs that is asked for (ours)."""
+
+CUT_DOCUMENTS_MAX = 1_000
+"""So many of what was cut out of them are kept: each holds its entry (ours)."""
 
 UNKNOWN_DRUG_CODES_MAX = 16
 """Drug codes remembered of an identifier without a product: one product has few (ours)."""
@@ -105,6 +113,7 @@ class Index:
         self._institutions: dict[str, tuple[int, catalogue_pb2.Institution | None]] = {}
         self._facts: dict[str, InstitutionFacts] = {}
         self._documents: OrderedDict[int, StoredDocument] = OrderedDict()
+        self._parts: OrderedDict[tuple[int, bytes], StoredDocument] = OrderedDict()
         self._cached_codes = 0
 
     def forget(self) -> None:
@@ -113,6 +122,7 @@ class Index:
         self._institutions.clear()
         self._facts.clear()
         self._documents.clear()
+        self._parts.clear()
         self._cached_codes = 0
 
     # What the catalogue says.
@@ -235,6 +245,10 @@ class Index:
             if seen is None or (known is not None and not known.learned):
                 continue
             before = set() if known is None else set(known.drug_codes)
+            billed = {line.drug_code for line in _lines_of(read, identifier)}
+            if before and billed <= before:
+                # Nothing new was seen: as if native code had cleared it.
+                continue
             drug_codes = before | {
                 drug_code
                 for drug_code, sold in seen["drug_codes"].items()
@@ -292,6 +306,34 @@ class Index:
         if value is None:
             raise DataLoss(f"journal entry {sequence} is missing; restore the journal from a backup")
         return self._remember(journal_pb2.JournalEntry.FromString(value))
+
+    def stored_for(self, sequence: int, key: bytes) -> StoredDocument:
+        """A document entry as far as one code on it needs it: of a receipt of a thousand codes, which is
+        read again whenever one of them is judged, only that code. Raises as `stored`."""
+        if sequence in self._documents:
+            return self.stored(sequence)
+        part = self._parts.get((sequence, key))
+        if part is not None:
+            self._parts.move_to_end((sequence, key))
+            return part
+        value = self.store.entry(sequence)
+        if value is None or len(value) < CUT_BYTES_MIN:
+            return self.stored(sequence)
+        entry = journal_pb2.JournalEntry.FromString(value)
+        content = entry.document
+        cut = cut_document(content.document, key) if content.cleared else None
+        if cut is None:
+            return self._remember(entry)
+        document, place, line = cut
+        message = document_pb2.Document.FromString(document)
+        # A line without a number has its place's, which it must keep.
+        message.lines[0].line_number = message.lines[0].line_number or line + 1
+        read = ReadDocument(read_document(message), sequence, entry.receive_time_ns // NS)
+        part = StoredDocument(sequence, entry, read, {key: content.previous_sequences[place]})
+        self._parts[sequence, key] = part
+        if len(self._parts) > CUT_DOCUMENTS_MAX:
+            self._parts.popitem(last=False)
+        return part
 
     def _remember(self, entry: journal_pb2.JournalEntry, read: ReadDocument | None = None) -> StoredDocument:
         if not entry.HasField("document"):
@@ -418,7 +460,11 @@ class Index:
         found: list[Event] = []
         own = self.aliases(key)
         for alias in own:
-            self._collect(alias, b"", found)
+            # A document that names two codes of one box tells of it once, by the first that is asked for.
+            told = {(event.sequence, event.deletes) for event in found}
+            more: list[Event] = []
+            self._collect(alias, b"", more)
+            found += [event for event in more if (event.sequence, event.deletes) not in told]
         waiting = [parent for alias in own for parent in self.parents(alias)]
         seen = set(own)
         while waiting:
@@ -428,14 +474,16 @@ class Index:
                 self._collect(parent, parent, found)
                 waiting += self.parents(parent)
         # One document may name a package and what is inside it: that is one event.
-        scanned = {event.sequence for event in found if not event.package}
-        return [event for event in found if not event.package or event.sequence not in scanned]
+        scanned = {(event.sequence, event.deletes) for event in found if not event.package}
+        return [
+            event for event in found if not event.package or (event.sequence, event.deletes) not in scanned
+        ]
 
     def _collect(self, key: bytes, package: bytes, found: list[Event]) -> None:
         record = self.code_record(key)
         sequence = 0 if record is None else record.head
         while sequence:
-            stored = self.stored(sequence)
+            stored = self.stored_for(sequence, key)
             event = stored.read.events[key]
             if package:
                 event = replace(event, package=package)
@@ -785,6 +833,12 @@ class Index:
 def _identifiers(read: ReadDocument) -> list[str]:
     """The product identifiers on the lines of a document."""
     return sorted({identifier_of(key) for key in read.lines_of_code} - {""})
+
+
+def _lines_of(read: ReadDocument, identifier: str) -> list[Line]:
+    """The lines of a document that have codes of an identifier."""
+    named = [lines for key, lines in read.lines_of_code.items() if identifier_of(key) == identifier]
+    return [line for lines in named for line in lines]
 
 
 def deletion_event(deletion: ReadDocument, target: Event) -> Event:

@@ -471,13 +471,16 @@ class Judge:
     ) -> list[journal_pb2.JournalEntry]:
         """One revision for each earlier document whose findings the new events changed."""
         judged: dict[int, dict[str, list[finding_pb2.Finding]]] = {}
+        named: dict[int, bytes] = {}
         for chain in chains:
             for sequence, found in chain.findings.items():
                 judged.setdefault(sequence, {})[chain.code] = found
+                named[sequence] = chain.key
         judged.pop(entry.sequence, None)
         changed: dict[int, list[finding_pb2.Finding]] = {}
         for sequence, by_code in judged.items():
-            standing, _ = self.index.standing_findings(self.index.stored(sequence))
+            stored = self.index.stored_for(sequence, named[sequence])
+            standing, _ = self.index.standing_findings(stored)
             now = [message for found in by_code.values() for message in found]
             before = [m for m in standing if m.revisable and m.code in by_code]
             if _essence(before) != _essence(now):

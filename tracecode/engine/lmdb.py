@@ -128,14 +128,15 @@ def replay(store: NativeStore, on_replay: Callable[[int, int], None] | None = No
     total = store.durable_sequence - applied
     done = 0
     while done < total:
-        done += store.replay_cleared(REPLAY_STEP)
+        cleared = store.replay_cleared(REPLAY_STEP)
+        done += cleared
         # What the rules judged is applied by what it means; so are its neighbours, a few at a time.
         for value in store.entries(applied + done, REPLAY_JUDGED_STEP):
             entry = journal_pb2.JournalEntry.FromString(value)
             index.apply(entry)
             store.replayed(entry.sequence)
             done += 1
-            if entry.document.cleared:
+            if entry.document.cleared and cleared:
                 break
         if on_replay is not None:
             on_replay(done, total)
