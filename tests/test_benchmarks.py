@@ -8,6 +8,7 @@ clears.
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from benchmarks import results
 from benchmarks.codes import IDENTIFIERS, PRODUCTS, list_codes, products_of, scatter
+from benchmarks.page_cache import OCTETS_PER_READ, read_files
+from benchmarks.peers import claim_batches
 from benchmarks.results import Results, find_row, name_scale, render_table, write_table
 from benchmarks.workload import Till, Workload, check_silent, group, record
 
@@ -110,12 +113,14 @@ def test_questions_ask_for_what_the_institution_has(tmp_path: Path) -> None:
     requests, numbers = workload.questions(2, 50)
 
     for request in requests:
+        assert ledger.engine.verify_plain(request, time.time_ns()) is not None
         answers = ledger.verify(ledger_service_pb2.VerifyCodesRequest.FromString(request)).answers
         assert len(answers) == 50
         assert not any(answer.would_refuse for answer in answers)
         assert {answer.status.event_count for answer in answers} == {1}
 
     assert len(numbers) == 100
+    assert [len(set(some)) for some in numbers.reshape(2, 50)] == [50, 50]
     ledger.close()
 
 
@@ -142,6 +147,44 @@ def test_an_engine_that_pushes_back_is_told_again(tmp_path: Path) -> None:
 
     assert engine.sequence == 1 + 2 + 100
     engine.close()
+
+
+def test_all_files_are_read_before_a_turn(tmp_path: Path) -> None:
+    """Files in every folder below, a large one too, are read to the end; what is no file is passed over."""
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "data.mdb").write_bytes(bytes(OCTETS_PER_READ + 5))
+    (tmp_path / "format").write_bytes(b"1\n")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+
+    assert read_files(tmp_path) == OCTETS_PER_READ + 7
+
+
+def test_what_a_peer_claims_in_the_warm_up_does_not_count(tmp_path: Path) -> None:
+    """Batches of the warm-up are claimed, and only those after it are in the rate."""
+    claimed: list[int] = []
+
+    def claim(batch: int) -> int:
+        time.sleep(0.01)
+        claimed.append(batch)
+        return 10
+
+    counted = claim_batches(range(1_000), claim, 0.1, 0.1, tmp_path)
+
+    assert claimed == list(range(len(claimed)))
+    assert 0 < counted.claims / 10 <= len(claimed) - 5
+    assert 0.1 <= counted.seconds < 1
+
+
+def test_news_are_told_once() -> None:
+    """What a test found is shown when it ends, and not again."""
+    found = Results(scale="1e6")
+    found.add_figure("start_seconds_1e6", 0.5)
+
+    assert found.list_news() == ["start_seconds_1e6 = 0.5"]
+    found.add_ratio("stream_vs_engine", 1, 2)
+    assert found.list_news() == ["stream_vs_engine = 0.5"]
+    assert found.list_news() == []
 
 
 def test_results_are_written_whole(tmp_path: Path) -> None:
@@ -201,6 +244,7 @@ def test_the_table_takes_its_place_in_the_readme(tmp_path: Path) -> None:
     assert "old" not in text
     assert "| 240,000 | 160,000 | **1.50** | ≥ 1 |" in text
     assert "start 1.23 s." in text
+    assert "read into memory before its turn" in text
     assert render_table(found.to_json()) in text
     readme.write_text("# A\n", encoding="utf-8")
     with pytest.raises(ValueError, match="needs the lines"):

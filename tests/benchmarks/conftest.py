@@ -44,13 +44,14 @@ def pytest_configure() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. Times are seconds of one turn."""
+    """How much is measured. Times are seconds of one turn; what is warmed up with is not counted."""
 
     quick: bool
     codes: int
     growth: tuple[int, ...]
     rounds: int
     seconds: float
+    warm_up_seconds: float
     tuning_seconds: float
     sustained_seconds: float
 
@@ -58,13 +59,13 @@ class Plan:
     def read(cls) -> Plan:
         """The plan that the environment asks for."""
         if os.environ.get("QUICK", "") not in ("", "0"):
-            return cls(True, 10**6, (10**5, 10**6), 3, 1.0, 0.4, 10)
+            return cls(True, 10**6, (10**5, 10**6), 3, 1.0, 0.25, 0.4, 10)
         growth = [10**5, 10**6, 10**7]
         largest = int(float(os.environ.get("SCALE") or "1e7"))
         if largest > growth[-1]:
             name_scale(largest)
             growth.append(largest)
-        return cls(False, 10**7, tuple(growth), 5, 4.0, 3.0, 60)
+        return cls(False, 10**7, tuple(growth), 5, 4.0, 1.0, 3.0, 60)
 
     @property
     def scale(self) -> str:
@@ -201,7 +202,17 @@ def results(request: pytest.FixtureRequest, plan: Plan) -> Iterator[Results]:
     print("\n" + render_table(content))
     path = request.config.getoption("--results")
     if path is not None:
-        collected.write_json(path)
         # A small run tells whether all works; what is published is what a full one found.
         if not plan.quick:
             write_table(ROOT / "README.md", content)
+
+
+@pytest.fixture(autouse=True)
+def _tell(request: pytest.FixtureRequest, results: Results) -> Iterator[None]:
+    """Shows and writes down what each test found as it ends, so that a run that is cut keeps it."""
+    yield
+    for line in results.list_news():
+        print("\n    " + line, end="")
+    path = request.config.getoption("--results")
+    if path is not None:
+        results.write_json(path)

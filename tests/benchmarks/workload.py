@@ -312,11 +312,11 @@ class Workload:
         )
 
     def questions(self, count: int, size: int) -> tuple[list[bytes], Numbers]:
-        """`count` VerifyCodes requests of `size` random codes that the asking institution has, and the
-        numbers of these codes in the order of asking."""
+        """`count` VerifyCodes requests of `size` random codes that the asking institution has, no
+        code twice in one request, and the numbers of these codes in the order of asking."""
         random = np.random.default_rng(3)
         institutions = random.integers(0, self.institutions, count)
-        own = random.integers(0, self.codes_per_institution, (count, size))
+        own = np.array([random.choice(self.codes_per_institution, size, replace=False) for _ in range(count)])
         receipts = institutions[:, None] + self.institutions * (own // CODES_PER_RECEIPT)
         numbers = (receipts * CODES_PER_RECEIPT + own % CODES_PER_RECEIPT).astype(np.int64)
         requests = []

@@ -3,7 +3,7 @@
  *   look_up INDEX_DIRECTORY KEYS seconds
  *
  * KEYS holds keys, each behind its length (u8). They are looked up in order, again and again, a thousand in
- * one read transaction. Prints one JSON object. Exits 1 with a sentence when a key is not found.
+ * one read transaction; the first time each of them is not timed. Prints one JSON object. Exits 1 with a sentence when a key is not found.
  */
 #include <errno.h>
 #include <lmdb.h>
@@ -52,6 +52,7 @@ int main(int argc, char **argv) {
     check(mdb_env_open(env, argv[1], MDB_RDONLY | MDB_NOLOCK | MDB_NORDAHEAD, 0600), "opening");
     check(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), "beginning");
     check(mdb_dbi_open(txn, NULL, 0, &dbi), "opening the database");
+    for (size_t i = 0; i < count; i++) check(mdb_get(txn, dbi, &keys[i], &value), "looking up a key");
     double start = now(), end = start + atof(argv[3]);
     while (now() < end) {
         for (int i = 0; i < 1000; i++) {

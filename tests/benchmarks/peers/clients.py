@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.page_cache import read_files
 from benchmarks.peers import CLAIMS_PER_BATCH, Claims, Unseen, claim_batches
 
 TESTS = Path(__file__).parent.parent.parent
@@ -15,10 +16,14 @@ CONNECTIONS = (1, 2, 4, 8)
 
 
 class Clients:
-    """Runs `module` in as many processes as there may be connections; each calls `answer`."""
+    """Runs `module` in as many processes as there may be connections; each calls `answer`.
 
-    def __init__(self, module: str, address: str, codes: int, claims_per_second_max: int) -> None:
-        self._module = module
+    `files`, the server's, are read into the page cache before each turn; None where all is in memory."""
+
+    def __init__(
+        self, module: str, address: str, codes: int, claims_per_second_max: int, files: Path | None
+    ) -> None:
+        self._module, self._files = module, files
         self._claims_per_second_max = claims_per_second_max
         self._unseen = Unseen(codes)
         self._processes = [
@@ -33,24 +38,26 @@ class Clients:
         ]
         self.connections = 0
 
-    def tune(self, seconds: float) -> dict[int, float]:
+    def tune(self, seconds: float, warm_up_seconds: float) -> dict[int, float]:
         """Find the number of connections that does best, and keep to it; claims a second by number."""
         rates = {}
         for self.connections in CONNECTIONS:
-            rates[self.connections] = self.claim(seconds).per_second
+            rates[self.connections] = self.claim(seconds, warm_up_seconds).per_second
         self.connections = max(rates, key=rates.__getitem__)
         return rates
 
-    def claim(self, seconds: float) -> Claims:
-        """Claim unseen codes for so long, over all connections."""
-        share = int(self._claims_per_second_max * seconds) // self.connections
+    def claim(self, seconds: float, warm_up_seconds: float) -> Claims:
+        """Claim unseen codes for so long, over all connections, after the warm-up."""
+        share = int(self._claims_per_second_max * (seconds + warm_up_seconds)) // self.connections
         count = max(1, share // CLAIMS_PER_BATCH) * CLAIMS_PER_BATCH
         used = self._processes[: self.connections]
         for process in used:
-            _write(process, f"{self._unseen.take(count)} {count} {seconds}")
+            _write(process, f"{self._unseen.take(count)} {count} {seconds} {warm_up_seconds}")
         for process in used:
             if _read(process) != "ready":
                 raise RuntimeError(f"a client of {self._module} did not begin")
+        if self._files is not None:
+            read_files(self._files)
         for process in used:
             _write(process, "go")
         counts = [Claims(*json.loads(_read(process))) for process in used]
@@ -66,11 +73,11 @@ class Clients:
 def answer(make_batches: Callable[[int, int], Sequence[bytes]], claim: Callable[[bytes], int]) -> None:
     """A client's side: makes batches from a first code and a count, and claims them when all are ready."""
     for line in sys.stdin:
-        first, count, seconds = line.split()
+        first, count, seconds, warm_up_seconds = line.split()
         batches = make_batches(int(first), int(count))
         print("ready", flush=True)
         sys.stdin.readline()
-        claims = claim_batches(batches, claim, float(seconds))
+        claims = claim_batches(batches, claim, float(seconds), float(warm_up_seconds))
         print(json.dumps([claims.claims, claims.seconds]), flush=True)
 
 

@@ -54,7 +54,7 @@ class PostgreSQL:
 
     name = "postgresql"
 
-    def __init__(self, folder: Path, codes: int, tuning_seconds: float) -> None:
+    def __init__(self, folder: Path, codes: int, tuning_seconds: float, warm_up_seconds: float) -> None:
         folder.mkdir(parents=True)
         # PostgreSQL refuses root.
         self._user = "postgres" if os.geteuid() == 0 else ""
@@ -73,8 +73,10 @@ class PostgreSQL:
         )
         self._address = f"host={folder} user=bench dbname=postgres"
         self._load(codes)
-        self._clients = Clients("benchmarks.peers.postgresql", self._address, codes, CLAIMS_PER_SECOND_MAX)
-        self.rates = self._clients.tune(tuning_seconds)
+        self._clients = Clients(
+            "benchmarks.peers.postgresql", self._address, codes, CLAIMS_PER_SECOND_MAX, files=data
+        )
+        self.rates = self._clients.tune(tuning_seconds, warm_up_seconds)
         self.how = f"best of {', '.join(map(str, CONNECTIONS))} connections: {self._clients.connections}"
 
     def _as_user(self, command: list[str | Path]) -> list[str | Path]:
@@ -111,9 +113,9 @@ class PostgreSQL:
             connection.execute("VACUUM ANALYZE claims")
             connection.execute("CHECKPOINT")
 
-    def claim(self, seconds: float) -> Claims:
-        """Claim unseen codes for so long."""
-        return self._clients.claim(seconds)
+    def claim(self, seconds: float, warm_up_seconds: float) -> Claims:
+        """Claim unseen codes for so long, after the warm-up."""
+        return self._clients.claim(seconds, warm_up_seconds)
 
     def stop(self) -> None:
         """Fast shutdown (SIGINT), as its manual names it."""

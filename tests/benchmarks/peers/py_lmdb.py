@@ -24,21 +24,24 @@ class PyLmdb:
 
     def __init__(self, folder: Path, codes: int) -> None:
         folder.mkdir(parents=True)
+        self._folder = folder
         self._unseen = Unseen(codes)
         self._env = lmdb.open(str(folder), map_size=64 * 2**30)
         loaded = sorted(list_codes(np.arange(codes, dtype=np.int64)))
         with self._env.begin(write=True) as txn, txn.cursor() as cursor:
             cursor.putmulti(((code.encode(), CLAIM) for code in loaded), append=True)
 
-    def claim(self, seconds: float) -> Claims:
-        """Claim unseen codes for so long."""
-        count = int(CLAIMS_PER_SECOND_MAX * seconds) // CLAIMS_PER_BATCH * CLAIMS_PER_BATCH
+    def claim(self, seconds: float, warm_up_seconds: float) -> Claims:
+        """Claim unseen codes for so long, after the warm-up."""
+        count = (
+            int(CLAIMS_PER_SECOND_MAX * (seconds + warm_up_seconds)) // CLAIMS_PER_BATCH * CLAIMS_PER_BATCH
+        )
         first = self._unseen.take(count)
         items = [
             (code.encode(), CLAIM) for code in list_codes(np.arange(first, first + count, dtype=np.int64))
         ]
         batches = [items[at : at + CLAIMS_PER_BATCH] for at in range(0, count, CLAIMS_PER_BATCH)]
-        return claim_batches(batches, self._commit, seconds)
+        return claim_batches(batches, self._commit, seconds, warm_up_seconds, self._folder)
 
     def _commit(self, items: list[tuple[bytes, bytes]]) -> int:
         with self._env.begin(write=True) as txn, txn.cursor() as cursor:

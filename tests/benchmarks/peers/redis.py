@@ -53,7 +53,7 @@ class Redis:
 
     name = "redis"
 
-    def __init__(self, folder: Path, codes: int, tuning_seconds: float) -> None:
+    def __init__(self, folder: Path, codes: int, tuning_seconds: float, warm_up_seconds: float) -> None:
         folder.mkdir(parents=True)
         program = shutil.which("redis-server")
         if program is None:
@@ -75,8 +75,8 @@ class Redis:
             )
         self._control = redis.Redis(unix_socket_path=self._socket)
         self._load(codes)
-        self._clients = Clients("benchmarks.peers.redis", self._socket, codes, CLAIMS_PER_SECOND_MAX)
-        self.rates = self._clients.tune(tuning_seconds)
+        self._clients = Clients("benchmarks.peers.redis", self._socket, codes, CLAIMS_PER_SECOND_MAX, None)
+        self.rates = self._clients.tune(tuning_seconds, warm_up_seconds)
         self.how = f"best of {', '.join(map(str, CONNECTIONS))} connections: {self._clients.connections}"
 
     def _load(self, codes: int) -> None:
@@ -99,9 +99,9 @@ class Redis:
         assert info["aof_enabled"]
         assert info["aof_last_bgrewrite_status"] == "ok"
 
-    def claim(self, seconds: float) -> Claims:
-        """Claim unseen codes for so long."""
-        return self._clients.claim(seconds)
+    def claim(self, seconds: float, warm_up_seconds: float) -> Claims:
+        """Claim unseen codes for so long, after the warm-up."""
+        return self._clients.claim(seconds, warm_up_seconds)
 
     def stop(self) -> None:
         """End it; nothing of it is kept."""

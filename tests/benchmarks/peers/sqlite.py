@@ -24,6 +24,7 @@ class SQLite:
 
     def __init__(self, folder: Path, codes: int) -> None:
         folder.mkdir(parents=True)
+        self._folder = folder
         self._unseen = Unseen(codes)
         self._connection = sqlite3.connect(folder / "claims.sqlite", isolation_level=None)
         for pragma in ("journal_mode=WAL", "synchronous=OFF", "cache_size=-2000000", "mmap_size=17179869184"):
@@ -44,14 +45,16 @@ class SQLite:
     def _insert(self, rows: Iterable[Row]) -> int:
         return self._connection.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?)", rows).rowcount
 
-    def claim(self, seconds: float) -> Claims:
-        """Claim unseen codes for so long."""
-        count = int(CLAIMS_PER_SECOND_MAX * seconds) // CLAIMS_PER_BATCH * CLAIMS_PER_BATCH
+    def claim(self, seconds: float, warm_up_seconds: float) -> Claims:
+        """Claim unseen codes for so long, after the warm-up."""
+        count = (
+            int(CLAIMS_PER_SECOND_MAX * (seconds + warm_up_seconds)) // CLAIMS_PER_BATCH * CLAIMS_PER_BATCH
+        )
         first = self._unseen.take(count)
         codes = list_codes(np.arange(first, first + count, dtype=np.int64))
         rows = [(code, "P31010000001", "XS2", 1) for code in codes]
         batches = [rows[at : at + CLAIMS_PER_BATCH] for at in range(0, count, CLAIMS_PER_BATCH)]
-        return claim_batches(batches, self._commit, seconds)
+        return claim_batches(batches, self._commit, seconds, warm_up_seconds, self._folder)
 
     def _commit(self, rows: list[Row]) -> int:
         self._connection.execute("BEGIN IMMEDIATE")
