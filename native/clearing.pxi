@@ -16,7 +16,7 @@
 # A sale: of whole packs that lie in stock at the institution, with no flag on their past, nothing pending,
 # and dates and lots that agree wherever they are said. Where an institution does not upload the codes that it
 # receives, a code that nobody has seen is plain too, but for the notice that says so: STOCK_NEVER_RECEIVED
-# at INFO, as its rule gives it. That is no accusation, and half of the country's sales.
+# at INFO, as its rule gives it. That is no accusation.
 
 from libcpp.algorithm cimport sort
 

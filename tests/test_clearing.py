@@ -262,7 +262,7 @@ def test_a_plain_day_is_cleared_whole(tmp_path: Path) -> None:
 
 
 def test_sales_where_receipts_carry_no_codes_are_cleared_with_their_notice(tmp_path: Path) -> None:
-    """Half of the country: the box was never seen, and that proves nothing. Not so for what was seen before,
+    """The box was never seen, and that proves nothing. Not so for what was seen before,
     nor where the rule base has its own mind about the finding."""
     engine = LmdbEngine(tmp_path / "ledger", RULE_BASE, NOON * NS, map_size_bytes=2**28)
     memory = MemoryEngine(RULE_BASE, NOON * NS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -35,7 +36,7 @@ MESSAGE_BYTES_MIN = 64
 COUNT = struct.Struct("<Q")
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.Protocol, ABC):
     """One end. Belongs to one event loop."""
 
     def __init__(self, on_tell: Callable[[dict[str, Any]], None]) -> None:
@@ -69,9 +70,9 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    @abstractmethod
     def take(self, kind: int, number: int, body: bytes) -> None:
         """A record came."""
-        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the link is there."""

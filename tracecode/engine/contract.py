@@ -90,8 +90,8 @@ class Submissions:
 
 
 Recorded = finding_pb2.Verdict | bytes | DocumentRejected
-"""What `record` says of a document: its verdict as stored, without texts; or, where nothing was found, the
-serialized verdict as it is answered (tracecode.answer.plain_verdict); or why it was rejected."""
+"""What `record` says of a document: its verdict as stored, without texts; or, of one that native code
+cleared, the serialized verdict as it is answered; or why it was rejected."""
 
 
 @dataclass(frozen=True, slots=True)

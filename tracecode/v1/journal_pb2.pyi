@@ -95,7 +95,9 @@ class DocumentEntry(_message.Message):
     outcome: _finding_pb2.Outcome.ValueType
     rule_base_version: _builtins.str
     cleared: _builtins.bool
-    """The native code cleared it: every rule is silent."""
+    """The native code cleared it: every rule is silent, but for STOCK_NEVER_RECEIVED at INFO where the
+    institution does not upload the codes that it receives.
+    """
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[_finding_pb2.Finding]:
         """As first given, without texts; empty = nothing was found."""
