@@ -11,7 +11,7 @@ NATIVE_SOURCES := $(wildcard native/*.pyx native/*.pxi native/*.pxd native/*.h) 
 PROTOS := $(wildcard proto/tracecode/v1/*.proto)
 NODE_MODULES := tests/node/node_modules
 
-.PHONY: build native run test check bench gen clean packages
+.PHONY: build native run test check bench trust gen clean packages
 
 build: native
 
@@ -31,6 +31,12 @@ bench: build $(VENV)/peers
 	mkdir -p .bench
 	$(BIN)/python -m pytest tests/benchmarks --results=.bench/results.json --benchmark-columns=median \
 	  --timeout=7200 --verbose -s
+
+# Every fault and attack of tests/trust, each beside its sabotaged control; their short form is part of `make test`.
+MINUTES ?= 10
+trust: build
+	mkdir -p .bench
+	$(BIN)/python -m pytest tests/trust --minutes=$(MINUTES) --trust-results=.bench/trust.json --timeout=1800 --verbose
 
 clean:
 	rm -rf $(VENV) build .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
