@@ -22,9 +22,9 @@ struct CodeRecord {
     uint32_t units_left;
     uint16_t active_sales;
     uint16_t return_cycles;
-    uint64_t head;
-    int64_t last_time;
-    uint64_t lot_hash;
+    uint64_t head : 48;
+    uint32_t last_time;
+    uint32_t lot_hash;
     int32_t expiry_day;
 };
 
@@ -53,7 +53,7 @@ struct InstitutionHead {
 };
 #pragma pack(pop)
 
-static_assert(sizeof(CodeRecord) == 44);
+static_assert(sizeof(CodeRecord) == 34);
 static_assert(sizeof(DocumentRecord) == 32);
 static_assert(sizeof(ProductHead) == 12);
 static_assert(sizeof(InstitutionHead) == 16);
@@ -91,7 +91,7 @@ struct PlainCode {
     size_t key_at;  // in Plain::keys, the table's byte included
     size_t key_size;
     uint64_t hash;
-    uint64_t lot_hash;   // as the document says, 0 and NO_DAY where it says nothing
+    uint32_t lot_hash;   // as the document says, 0 and NO_DAY where it says nothing
     int32_t expiry_day;
     uint32_t line_number;
     uint64_t previous;  // the entry before in the code's chain by arrival

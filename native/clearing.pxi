@@ -152,15 +152,15 @@ cdef bint read_count(string_view text, uint64_t *count, bint *is_whole) noexcept
     return some or count[0] > 0
 
 
-cdef uint64_t hash_lot(string_view lot) noexcept nogil:
-    """FNV-1a, 64 bits; 0 for no lot."""
+cdef uint32_t hash_lot(string_view lot) noexcept nogil:
+    """FNV-1a, 64 bits folded to 32; 0 for no lot, and for no other."""
     cdef uint64_t value = <uint64_t> 0xCBF29CE484222325
     cdef size_t i
     if lot.size() == 0:
         return 0
     for i in range(lot.size()):
         value = (value ^ <uint8_t> lot.data()[i]) * <uint64_t> 0x100000001B3
-    return value
+    return max(<uint32_t> (value ^ (value >> 32)), <uint32_t> 1)
 
 
 cdef inline string_view table_key(string *key, char table, string_view rest) noexcept nogil:
@@ -511,7 +511,7 @@ cdef bint check_received_code(
     code.record.active_sales = 0
     code.record.return_cycles = 0
     code.record.head = 0
-    code.record.last_time = plain.time
+    code.record.last_time = <uint32_t> plain.time    # a document's time lies before 2100
     code.record.lot_hash = code.lot_hash
     code.record.expiry_day = code.expiry_day
     return True
@@ -536,7 +536,7 @@ cdef bint check_sold_code(
         return False
     if code.record.active_sales != 0 or code.record.return_cycles != 0:
         return False
-    if code.record.last_time >= plain.time:
+    if <int64_t> code.record.last_time >= plain.time:
         return False
     if code.record.event_count == 0xFFFF:
         return False
@@ -555,7 +555,7 @@ cdef bint check_sold_code(
     code.record.state = STATE_SOLD
     code.record.event_count += 1
     code.record.active_sales = 1
-    code.record.last_time = plain.time
+    code.record.last_time = <uint32_t> plain.time
     return True
 
 
@@ -580,7 +580,7 @@ cdef bint check_never_received(Store store, Plain *plain, PlainCode *code) noexc
     code.record.active_sales = 1
     code.record.return_cycles = 0
     code.record.head = 0
-    code.record.last_time = plain.time
+    code.record.last_time = <uint32_t> plain.time
     code.record.lot_hash = 0
     code.record.expiry_day = NO_DAY
     return True

@@ -64,8 +64,8 @@ cdef extern from "clearing.h" namespace "tracecode" nogil:
         uint16_t active_sales
         uint16_t return_cycles
         uint64_t head
-        int64_t last_time
-        uint64_t lot_hash
+        uint32_t last_time
+        uint32_t lot_hash
         int32_t expiry_day
     ctypedef struct DocumentRecord:
         uint64_t sequence
@@ -105,7 +105,7 @@ cdef extern from "clearing.h" namespace "tracecode" nogil:
         size_t key_at
         size_t key_size
         uint64_t hash
-        uint64_t lot_hash
+        uint32_t lot_hash
         int32_t expiry_day
         uint32_t line_number
         uint64_t previous

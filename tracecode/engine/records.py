@@ -209,7 +209,7 @@ class CodeFlag(IntFlag):
     line contradicts what is printed on the box."""
 
 
-_CODE = struct.Struct("<BBHIIHHQqQi")
+_CODE = struct.Struct("<BBHIIHHIHIIi")
 _DOCUMENT = struct.Struct("<QQQII")
 _PRODUCT = struct.Struct("<BBHII")
 _INSTITUTION = struct.Struct("<IB3xii")
@@ -222,7 +222,7 @@ class CodeRecord:
 
     `state` is a tracecode.v1.CodeState, 1 = UNKNOWN. `institution` is the number of the institution that
     the state is about (holder, seller, sender), 0 none. `last_time` is the greatest effective time of the
-    chain, seconds since 1970 UTC. `lot_hash` is FNV-1a 64 of the lot it was received with (0 none),
+    chain, seconds since 1970 UTC. `lot_hash` is that of the lot it was received with (0 none),
     `expiry_day` days since 1970 or NO_DAY.
     """
 
@@ -239,7 +239,7 @@ class CodeRecord:
     expiry_day: int = NO_DAY
 
     def to_bytes(self) -> bytes:
-        """44 bytes."""
+        """34 bytes."""
         return _CODE.pack(
             self.state,
             self.flags,
@@ -248,7 +248,8 @@ class CodeRecord:
             self.units_left,
             min(self.active_sales, 0xFFFF),
             min(self.return_cycles, 0xFFFF),
-            self.head,
+            self.head & 0xFFFFFFFF,
+            self.head >> 32,
             self.last_time,
             self.lot_hash,
             self.expiry_day,
@@ -257,7 +258,12 @@ class CodeRecord:
     @classmethod
     def from_bytes(cls, value: bytes) -> CodeRecord:
         """The inverse of `to_bytes`."""
-        return cls(*_CODE.unpack(value))
+        (state, flags, events, institution, units_left, sales, returns, head, head_high, *rest) = (
+            _CODE.unpack(value)
+        )
+        return cls(
+            state, flags, events, institution, units_left, sales, returns, head | head_high << 32, *rest
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,10 +362,10 @@ def institution_from_bytes(value: bytes) -> tuple[int, catalogue_pb2.Institution
 
 
 def lot_hash(lot_number: str) -> int:
-    """FNV-1a, 64 bits, of the lot; 0 for no lot."""
+    """FNV-1a, 64 bits folded to 32, of the lot; 0 for no lot, and for no other."""
     if not lot_number:
         return 0
     value = 0xCBF29CE484222325
     for byte in lot_number.encode():
         value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return value
+    return max((value ^ (value >> 32)) & 0xFFFFFFFF, 1)
