@@ -115,7 +115,8 @@ struct Plain {  // a document so far; kept and used again, so that nothing is al
     std::vector<std::string_view> batch_serials;
     std::vector<PlainCode> codes;
     std::vector<uint64_t> hashes;
-    std::vector<PageWalk::Wanted> wanted;  // the document's record, then those of its codes
+    std::string_view document_found;        // what looking ahead found of the document's record
+    std::vector<PageWalk::Wanted> wanted;  // and of those of its codes
     std::string keys;
     std::string product_identifier;  // the last one looked up, and what was found
     std::string_view product;

@@ -248,8 +248,9 @@ cdef void look_ahead(Store store, size_t count) noexcept nogil:
     for i in range(count):
         plain = &store.plains[i]
         store.prefetch(plain.document_hash)
-        wanted.key = view_of_string(plain.document_key)
-        store.wanted.push_back(wanted)
+        if not store.replaying:
+            wanted.key = view_of_string(plain.document_key)
+            store.wanted.push_back(wanted)
         for k in range(plain.codes.size()):
             store.prefetch(plain.codes[k].hash)
             wanted.key = code_key(plain, &plain.codes[k])
@@ -262,30 +263,41 @@ cdef void look_ahead(Store store, size_t count) noexcept nogil:
     store.walk_pages()
     for i in range(count):
         plain = &store.plains[i]
+        if not store.replaying:
+            plain.document_found = store.wanted[total].found
+            total += 1
         plain.wanted.assign(
-            store.wanted.begin() + total, store.wanted.begin() + (total + 1 + plain.codes.size())
+            store.wanted.begin() + total, store.wanted.begin() + (total + plain.codes.size())
         )
-        total += 1 + plain.codes.size()
+        total += plain.codes.size()
 
 
 cdef bint check_known(Store store, Candidate *candidate, Plain *plain) noexcept nogil:
     """That the document is new, and that the past of each code is plain."""
-    cdef string_view value
     cdef PlainCode *code
     cdef size_t i
+    # The journal has no entry twice.
+    if not store.replaying and not check_new(store, candidate, plain):
+        return False
+    for i in range(plain.codes.size()):
+        code = &plain.codes[i]
+        if plain.kind == KIND_RECEIPT:
+            if not check_received_code(store, plain, plain.wanted[i].found, code):
+                return False
+        elif not check_sold_code(store, plain, plain.wanted[i].found, code):
+            return False
+    return True
+
+
+cdef bint check_new(Store store, Candidate *candidate, Plain *plain) noexcept nogil:
+    """Nobody has told of the document, nor used its request_id, nor deleted one of its batch serials."""
+    cdef string_view value
     if store.find_walked(
-        view_of_string(plain.document_key), plain.document_hash, plain.wanted[0].found, &value
+        view_of_string(plain.document_key), plain.document_hash, plain.document_found, &value
     ) != MISSING:
         return False
     if candidate.request_id.size() != 0:
         if look_up(store, request_key(plain, candidate), &value) != MISSING:
-            return False
-    for i in range(plain.codes.size()):
-        code = &plain.codes[i]
-        if plain.kind == KIND_RECEIPT:
-            if not check_received_code(store, plain, plain.wanted[i + 1].found, code):
-                return False
-        elif not check_sold_code(store, plain, plain.wanted[i + 1].found, code):
             return False
     return check_batches(store, plain)
 
@@ -449,7 +461,8 @@ cdef bint check_scan(
         return False
     if reading.production_days > plain.day:
         return False
-    if not check_product(store, plain, line, reading):
+    # What the product was when the entry was cleared, it was.
+    if not store.replaying and not check_product(store, plain, line, reading):
         return False
 
     code.key_at = plain.keys.size()
@@ -642,11 +655,14 @@ cdef size_t replay_documents(
 ) noexcept nogil:
     """Apply again what was cleared as the entries from `first` on; how many. What was plain then is plain
     again, and the records are what they were; if not, `plain` becomes False. Under the mutex."""
-    cdef size_t readable = read_documents(store, candidates, count, plain)
+    cdef size_t readable
     cdef size_t done = 0
+    store.replaying = True
+    readable = read_documents(store, candidates, count, plain)
     while done < readable and check_known(store, &candidates[done], &store.plains[done]):
         write_records(store, &candidates[done], &store.plains[done], first + done)
         done += 1
+    store.replaying = False
     plain[0] = plain[0] and done == readable
     return done
 

@@ -129,6 +129,7 @@ cdef extern from "clearing.h" namespace "tracecode" nogil:
         vector[string_view] batch_serials
         vector[PlainCode] codes
         vector[uint64_t] hashes
+        string_view document_found
         vector[Wanted] wanted
         string keys
         string product_identifier

@@ -116,6 +116,7 @@ cdef class Store:
     cdef uint64_t applied               # the same for the index alone
     cdef lmdb.Txn *index_txn            # the read transaction of look-ups, renewed for each call
     cdef bint index_txn_active, index_txn_kept
+    cdef bint replaying                 # what was cleared is applied again: some answers are known
     cdef bint settled_only              # whoever looks must not see what is not committed yet
     cdef bint index_txn_stale           # a flush ended since it was renewed
     cdef bint index_tables_known
