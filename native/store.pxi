@@ -42,6 +42,8 @@ cdef enum:
     CORRUPT = -3
     UNSETTLED = -4                # changed by what is not committed yet, where only settled records count
 
+FLUSH_NICENESS = 10
+
 cdef set _open_directories = set()    # real paths: one environment must never be opened twice in a process
 cdef size_t _page_bytes = os.sysconf("SC_PAGE_SIZE")
 cdef bytes _applied_sequence_key = b"mapplied_sequence"
@@ -1152,6 +1154,9 @@ cdef class Store:
         """Write the frozen overlay to the index and drop it. After an error it stays, for readers."""
         cdef int code
         cdef Overlay *written = NULL
+        if threading.current_thread() is self.flush_thread:
+            # Of this thread alone, on Linux: where cores are few, a till goes before the flush.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), FLUSH_NICENESS)
         with nogil:
             code = self.write_index()
             if code == 0:

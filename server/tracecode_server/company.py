@@ -1,8 +1,9 @@
 """Documents of unary calls that come together go to the ledger together.
 
-A commit costs the processor more than judging a document does, so a burst of calls is worth gathering. No
-call waits for company by the clock: what is there is handed over as soon as a few turns of the event loop,
-some microseconds each, bring nothing more.
+A commit costs the processor more than judging a document does, so calls are worth gathering. None waits by
+the clock: who comes while documents are away at the ledger goes with the next ones, as soon as those are
+back; when none are away, what is there is handed over once two turns of the event loop, some microseconds
+each, bring nothing more.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Callable, Sequence
 # Handed over at once when so many, or so much, came together.
 DOCUMENTS_MAX = 64
 BYTES_MAX = 1024 * 1024
-# Turns without a newcomer after which nobody is waited for. gRPC's threads hand calls over between turns, one
-# at a time: after a single turn a burst of 64 would still make thirty commits.
-QUIET_TURNS = 8
+# Turns without a newcomer after which nobody is waited for: gRPC's threads hand calls over between turns, one
+# at a time.
+QUIET_TURNS = 2
 
 Reply = bytes | BaseException | None
 
@@ -34,20 +35,24 @@ class Company:
         self._seen = 0
         self._quiet_turns = 0
         self._looking = False
+        self._away = 0
 
     def add(self, request: bytes) -> asyncio.Future[Reply]:
         """The reply to a request as it stands in a message, or None if it needs another way."""
-        loop = asyncio.get_running_loop()
-        if not self._looking:
-            self._looking = True
-            loop.call_soon(self._look)
-        future: asyncio.Future[Reply] = loop.create_future()
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._requests.append(request)
         self._waiting.append(future)
         self._bytes += len(request)
         if len(self._requests) >= DOCUMENTS_MAX or self._bytes >= BYTES_MAX:
             self._hand_over()
+        else:
+            self._begin_to_look()
         return future
+
+    def _begin_to_look(self) -> None:
+        if self._requests and not self._away and not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
         if self._seen == len(self._requests):
@@ -75,7 +80,8 @@ class Company:
             answer(waiting, [error] * len(waiting))
             return
         if replies is not None:
-            replies.add_done_callback(lambda done: land(done, waiting))
+            self._away += 1
+            replies.add_done_callback(lambda done: self._land(done, waiting))
         elif len(requests) == 1:
             answer(waiting, [None])
         else:
@@ -83,11 +89,14 @@ class Company:
             for request, future in zip(requests, waiting, strict=True):
                 self._hand_over_together([request], [future])
 
-
-def land(done: asyncio.Future[list[bytes | Exception]], waiting: list[asyncio.Future[Reply]]) -> None:
-    """Answer each with its reply, or all with what became of all."""
-    error = done.exception()
-    answer(waiting, done.result() if error is None else [error] * len(waiting))
+    def _land(
+        self, done: asyncio.Future[list[bytes | Exception]], waiting: list[asyncio.Future[Reply]]
+    ) -> None:
+        # Each gets its reply, or all of them what became of all.
+        error = done.exception()
+        answer(waiting, done.result() if error is None else [error] * len(waiting))
+        self._away -= 1
+        self._begin_to_look()
 
 
 def answer(waiting: Sequence[asyncio.Future[Reply]], replies: Sequence[Reply]) -> None:

@@ -7,6 +7,7 @@ whole process around either.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
 import signal
@@ -147,6 +148,9 @@ async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.Filte
     except OSError as error:
         log.error("not_listening", message=str(error))
         return 1
+    # What is there now stays: a collection that walked through it would stop all calls for 50 ms each time.
+    gc.collect()
+    gc.freeze()
     watch = asyncio.create_task(_watch_rule_base(ledger, settings, log))
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for task in (watch, *waits):
