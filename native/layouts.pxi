@@ -39,6 +39,8 @@ cdef extern from "overlay.h" namespace "tracecode" nogil:
         bint changed() noexcept
         vector[const Record *] matching(string_view prefix) noexcept
         vector[const Record *] sorted() noexcept
+        bint strained() noexcept
+        void touch() noexcept
         size_t records() noexcept
         size_t records_of(char table) noexcept
         size_t bytes() noexcept

@@ -173,7 +173,16 @@ public:
 
     size_t bytes() const noexcept { return size_ * sizeof(Slot); }
 
+    // Soon to grow, and so large that to grow takes longer than whoever writes may wait.
+    bool strained() const noexcept { return bytes() >= LARGE_BYTES && count_ > size_ / 8 * 3; }
+
+    // Take all its pages from the system now.
+    void touch() noexcept { memset(room_.at(), 0, bytes()); }
+
 private:
+    static constexpr size_t LARGE_BYTES = 16 << 20;
+
+
     Slot *slots() const noexcept { return reinterpret_cast<Slot *>(room_.at()); }
 
     size_t size_ = 1024;
@@ -212,7 +221,7 @@ public:
     }
 
     // `capacity` is how many records fit before the table grows: an overlay is as large as the last.
-    explicit Overlay(size_t capacity = 0) noexcept : table_(capacity), groups_(0) {}
+    explicit Overlay(size_t capacity = 0) noexcept : table_(capacity), groups_(0) { records_.reserve(capacity); }
 
     Overlay(const Overlay &) = delete;
     Overlay &operator=(const Overlay &) = delete;
@@ -311,6 +320,15 @@ public:
         for (const Entry &entry : entries)
             result.push_back(entry.record);
         return result;
+    }
+
+    bool strained() const noexcept { return table_.strained(); }
+
+    // Take the memory of an empty overlay's tables from the system, which can take longer than a till may wait.
+    void touch() noexcept {
+        table_.touch();
+        records_.resize(records_.capacity());
+        records_.clear();
     }
 
     size_t records() const noexcept { return records_.size(); }

@@ -34,6 +34,7 @@ cdef enum:
     OVERLAY_BYTES_MIN = 4 << 20
     QUESTION_WITH_GIL_BYTES_MAX = 4096
     REPLAY_AT_ONCE = 8192
+    SPARE_RECORDS_MIN = 200_000   # smaller overlays are made when they are needed
 
 cdef enum:
     # What a look-up found; every other value is a return code of LMDB, which uses none of these.
@@ -111,6 +112,7 @@ cdef class Store:
     cdef Mutex mutex
     cdef Overlay *live
     cdef Overlay *frozen                # being written back; not changed any more
+    cdef Overlay *spare                 # made ready to be the next live one; the flush thread's while it runs
     cdef vector[string] pending         # the entries after durable
     cdef uint64_t durable               # the last entry of the journal
     cdef uint64_t complete              # overlay and index hold what follows from the entries to here
@@ -543,7 +545,11 @@ cdef class Store:
         self.complete = self.durable
         self.live.commit()
         self.mutex.unlock()
-        if self.live.bytes() > self.overlay_bytes_max // 2:
+        if self.live.strained() and self.spare == NULL:
+            # The first large one. The next is made ready before this one makes way for it.
+            if not self._flushing():
+                self._begin_in_thread(self._make_spare)
+        elif self.live.strained() or self.live.bytes() > self.overlay_bytes_max // 2:
             self._start_flush()
 
     def rollback(self):
@@ -1128,8 +1134,11 @@ cdef class Store:
         """Make the live overlay the frozen one; False if the index is complete already."""
         if self.live.records() == 0 and self.applied == self.complete:
             return False
-        cdef Overlay *fresh = new Overlay(self.live.records())
+        cdef Overlay *fresh = self.spare
+        if fresh == NULL:
+            fresh = new Overlay(self.live.records())
         self._lock()
+        self.spare = NULL
         self.frozen = self.live
         self.frozen_complete = self.complete
         self.live = fresh
@@ -1138,12 +1147,29 @@ cdef class Store:
 
     def _start_flush(self):
         """Write the live overlay back in a thread of its own, unless one is at work."""
-        if self.flush_thread is not None:
-            if self.flush_thread.is_alive() or self.frozen != NULL:
-                return
-        if self._freeze():
-            self.flush_thread = threading.Thread(target=self._write_back, name="tracecode-flush")
-            self.flush_thread.start()
+        if not self._flushing() and self._freeze():
+            self._begin_in_thread(self._write_back)
+
+    cdef bint _flushing(self) except -1:
+        return self.flush_thread is not None and (self.flush_thread.is_alive() or self.frozen != NULL)
+
+    def _begin_in_thread(self, work):
+        self.flush_thread = threading.Thread(target=work, name="tracecode-flush")
+        self.flush_thread.start()
+
+    def _make_spare(self):
+        cdef size_t capacity = self.capacity_like(self.live)
+        with nogil:
+            self.make_spare(capacity)
+
+    cdef size_t capacity_like(self, Overlay *overlay) noexcept nogil:
+        """How many records like those of an overlay half the bound has room for."""
+        return overlay.records() * (self.overlay_bytes_max // 2) // overlay.bytes()
+
+    cdef void make_spare(self, size_t capacity) noexcept nogil:
+        cdef Overlay *fresh = new Overlay(capacity)
+        fresh.touch()
+        self.spare = fresh
 
     def _join_flush(self):
         if self.flush_thread is not None:
@@ -1153,6 +1179,7 @@ cdef class Store:
     def _write_back(self):
         """Write the frozen overlay to the index and drop it. After an error it stays, for readers."""
         cdef int code
+        cdef size_t capacity = 0
         cdef Overlay *written = NULL
         if threading.current_thread() is self.flush_thread:
             # Of this thread alone, on Linux: where cores are few, a till goes before the flush.
@@ -1167,7 +1194,11 @@ cdef class Store:
                 self.index_txn_stale = True
                 self.index_tables_known = False
                 self.mutex.unlock()
+                if written.records() > SPARE_RECORDS_MIN:
+                    capacity = self.capacity_like(written)
                 del written
+                if capacity != 0:
+                    self.make_spare(capacity)
         if code != 0:
             self.stopped = str(lmdb_error(code, f"writing {self.directory}/index"))
 
@@ -1207,3 +1238,4 @@ cdef class Store:
             _open_directories.discard(self.directory)
         del self.live
         del self.frozen
+        del self.spare
