@@ -175,7 +175,7 @@ FIGURES: Final = (
     ("bytes_per_code_live", "index bytes a code in use", ""),
     ("bytes_per_code_file", "index bytes a code with free pages", ""),
     ("bytes_per_entry", "journal bytes a sale", ""),
-    ("rss_overlay_full_bytes", "memory with a full overlay", "bytes"),
+    ("rss_overlay_full_bytes", "memory of its own with a full overlay", "bytes"),
     ("receipt_codes_per_second", "received codes", "/s"),
     ("cleared_share", "sales of a simulated city cleared without Python", ""),
 )
