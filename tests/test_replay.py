@@ -5,8 +5,10 @@ Found by random days; each story once left another index after a replay than whi
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,25 +18,31 @@ from documents import (
     MIDDLE,
     NOON,
     NS,
+    OTHER,
     OTHER_DRUG,
     PRODUCTS,
     QUIET,
     SHOP,
+    SISTER,
     code,
     deletion,
     line,
     purchase_return,
     receipt,
     sale,
+    sale_return,
+    stock_change,
+    stock_count,
 )
 
 from tracecode.engine.contract import Submission, Submissions
 from tracecode.engine.index import Index
 from tracecode.engine.lmdb import LmdbEngine
 from tracecode.engine.memory import MemoryEngine
+from tracecode.engine.records import CodeRecord, Table
 from tracecode.fsck import check
 from tracecode.rule_base import RuleBase
-from tracecode.v1 import catalogue_pb2, document_pb2
+from tracecode.v1 import catalogue_pb2, document_pb2, journal_pb2
 
 RULE_BASE = RuleBase.default()
 Documents = list[document_pb2.Document]
@@ -67,12 +75,62 @@ def a_plain_day() -> Documents:
     ]
 
 
+def cartons_in_cartons() -> Documents:
+    """One document names a carton and the pallet that it is on; the box in it is known to be inside."""
+    pallet = "00" + "1" * 18
+    packed = line(code(1))
+    packed.packages.add(code=pallet, child_codes=[code(9)])
+    named = line(code(9, MIDDLE), expiry="2027-06-00")
+    named.packages.add(code=pallet, child_codes=[code(8)])
+    returned = line(code(7))
+    returned.packages.add(code=code(9, MIDDLE), child_codes=[code(5)])
+    counted = line(code(6), lot="L1")
+    counted.packages.add(code=pallet, child_codes=[code(9, MIDDLE)])
+    return [
+        receipt(QUIET, "R1", NOON - 50 * HOUR, packed, named),
+        sale_return(QUIET, "T1", NOON + HOUR, returned),
+        stock_count(SISTER, "C1", NOON + 2 * HOUR, counted),
+    ]
+
+
+def a_deletion_of_a_box_and_of_a_carton_named_later() -> Documents:
+    """A deletion took back a sale of a box and one of a carton; then the box is said to lie in the carton."""
+    packed = line(code(5))
+    packed.packages.add(code=code(1, MIDDLE), child_codes=[code(1)])
+    return [
+        sale(SHOP, "S1", NOON - HOUR, line(code(1), batch="B1")),
+        sale(SHOP, "S2", NOON - HOUR, line(code(1, MIDDLE), batch="B1")),
+        deletion(SHOP, "D1", NOON, batch="B1"),
+        receipt(SHOP, "R1", NOON - 2 * HOUR, packed),
+    ]
+
+
+def a_correction_beside_what_it_corrects() -> Documents:
+    """Both stand, for nothing deletes the first, and both are of the same second."""
+    return [
+        stock_change(SHOP, "X1", NOON, 101, line(code(3), lot="L1")),
+        stock_change(OTHER, "X1", NOON, 102, line(code(4))),
+        sale(SHOP, "S1", NOON, line(code(3), lot="L2"), settlement="T1"),
+        sale(SHOP, "S1", NOON, line(code(3), quantity="10", split=True), settlement="T2", corrects="S1"),
+    ]
+
+
 def open_engine(directory: Path) -> LmdbEngine:
     """An engine on a small map."""
     return LmdbEngine(directory, RULE_BASE, NOON * NS, map_size_bytes=2**28)
 
 
-@pytest.mark.parametrize("story", [box_and_package, both_codes_of_a_box, a_plain_day])
+@pytest.mark.parametrize(
+    "story",
+    [
+        box_and_package,
+        both_codes_of_a_box,
+        a_plain_day,
+        cartons_in_cartons,
+        a_deletion_of_a_box_and_of_a_carton_named_later,
+        a_correction_beside_what_it_corrects,
+    ],
+)
 def test_the_journal_tells_again_what_was_written(story: Callable[[], Documents], tmp_path: Path) -> None:
     """By the rules in memory (fsck), and by the native replay when the index is gone."""
     engine = open_engine(tmp_path / "ledger")
@@ -145,3 +203,79 @@ def test_a_long_receipt_is_read_for_one_code_as_it_is_read_whole(tmp_path: Path)
             assert part.previous[key] == whole.previous[key]
             assert index.standing_findings(part) == index.standing_findings(whole)
     engine.close()
+
+
+def no_codes_and_its_deletion() -> Documents:
+    """A sale without codes is deleted: nothing but the sale itself tells the deletion that it comes late."""
+    return [
+        sale(SHOP, "S1", NOON - 72 * HOUR, line(batch="B1"), channel=1),
+        deletion(SHOP, "D1", NOON, batch="B1"),
+    ]
+
+
+def a_receipt_and_its_deletion() -> Documents:
+    """What was taken back leaves no lot and no day behind."""
+    return [
+        receipt(SHOP, "R1", NOON, line(code(1), lot="L1", expiry="2027-06-30", batch="B1")),
+        deletion(SHOP, "D1", NOON + HOUR, batch="B1", kind=3),
+    ]
+
+
+def a_carton_after_a_sale_that_was_counted_later() -> Documents:
+    """A count after the sale is no receipt, so the carton that may have brought the box still matters."""
+    return [
+        stock_change(SHOP, "X1", NOON - HOUR, 103, line(code(1, MIDDLE))),
+        sale(SHOP, "S1", NOON, line(code(1))),
+        stock_count(SHOP, "C1", NOON + HOUR, line(code(1))),
+    ]
+
+
+def a_carton_and_a_deleted_sale() -> Documents:
+    """What was deleted keeps its findings, and they too know of the carton."""
+    return [
+        stock_change(SHOP, "X1", NOON - HOUR, 108, line(code(1, MIDDLE))),
+        sale(SHOP, "S1", NOON, line(code(1), batch="B1")),
+        deletion(SHOP, "D1", NOON + HOUR, batch="B1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        no_codes_and_its_deletion,
+        a_receipt_and_its_deletion,
+        a_carton_after_a_sale_that_was_counted_later,
+        a_carton_and_a_deleted_sale,
+        a_correction_beside_what_it_corrects,
+    ],
+)
+def test_the_end_does_not_tell_in_which_order_it_came(story: Callable[[], Documents]) -> None:
+    """Pins standing findings and the states of codes, in every order of arrival."""
+    ends = []
+    for order in itertools.permutations(story()):
+        engine = MemoryEngine(RULE_BASE, NOON * NS)
+        engine.import_products(PRODUCTS, NOON * NS)
+        engine.import_institutions(INSTITUTIONS, NOON * NS)
+        stands = {}
+        for document in order:
+            content = document.SerializeToString(deterministic=True)
+            engine.record(Submissions.of(Submission(content, (NOON + 3 * HOUR) * NS)))
+        for document in order:
+            name = document.SerializeToString(deterministic=True)
+            sequence = next(
+                sequence
+                for sequence in range(1, engine.sequence + 1)
+                if journal_pb2.JournalEntry.FromString(engine.store.entry(sequence) or b"").document.document
+                == name
+            )
+            standing, _ = engine.index.standing_findings(engine.index.stored(sequence))
+            stands[name] = [
+                (each.line_number, each.code, each.type, each.final_severity) for each in standing
+            ]
+        codes = {
+            key: replace(CodeRecord.from_bytes(value), head=0, institution=0)
+            for key, value in engine.memory.dump().items()
+            if key[0] == Table.CODE
+        }
+        ends.append((stands, codes))
+    assert all(end == ends[0] for end in ends)

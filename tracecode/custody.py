@@ -144,7 +144,7 @@ def was_sent_on(evidence: ChainEvidence, earlier: Event, later: Event) -> bool:
 
 
 def _between(
-    events: Sequence[Event], start: tuple[int | str, ...], end: tuple[int | str, ...]
+    events: Sequence[Event], start: tuple[int | str | bytes, ...], end: tuple[int | str | bytes, ...]
 ) -> Sequence[Event]:
     """The events of a list in effective order that lie between two places of the chain."""
     first = bisect_right(events, start, key=lambda event: event.order)

@@ -16,7 +16,7 @@ from operator import attrgetter
 from tracecode.code import Reading
 from tracecode.document import Document, Line, Operation, china_day
 from tracecode.finding import Evidence, Finding, FindingType, Severity
-from tracecode.life_cycle import INBOUND, SALES, Custody, Event, InstitutionFacts, Registry, Step
+from tracecode.life_cycle import INBOUND, SALES, Custody, Event, InstitutionFacts, Order, Registry, Step
 from tracecode.rule_base import Thresholds
 from tracecode.v1 import catalogue_pb2
 
@@ -25,9 +25,6 @@ FACTS_MAX = 10
 
 SALES_COMPARED = 10
 """Of many standing sales, so many of the first and of the last are compared with the judged one (ours)."""
-
-Order = tuple[int, int, str, int, str, int]
-"""A place in a chain, as Event.order says it."""
 
 
 @dataclass(frozen=True, slots=True)

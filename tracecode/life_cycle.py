@@ -34,6 +34,9 @@ OUT_AFTER_IN_SECONDS = 24 * 3600
 """A transfer may look as if it arrived before it left by this much: clocks differ (ours)."""
 
 
+Order = tuple[int, int, str, int, str, int, bool, bytes]
+"""A place in a chain, as Event.order says it."""
+
 WHOLE = Decimal(0)
 """The units of an event that is about the whole pack."""
 
@@ -84,6 +87,8 @@ class Event:
     before_settlement: bool = False
     counterparty: str = ""
     sale_document_number: str = ""
+    corrects: bool = False
+    """Its document takes the number of the one that it corrects."""
     drug_code: str = ""
     lot_number: str = ""
     expiry_day: int | None = None
@@ -107,8 +112,12 @@ class Event:
         return not self.refused and not self.deleted_by and self.operation is not Operation.DELETE
 
     @property
-    def order(self) -> tuple[int, int, str, int, str, int]:
-        """Place in the chain: time; at the same second goods come in before they go out; then identity."""
+    def order(self) -> Order:
+        """Place in the chain: time; at the same second goods come in before they go out; then identity.
+
+        Arrival has no part in it, so the order must be total: a correction has the number of what it
+        corrects, and one line may name several packages around a code.
+        """
         rank = 0 if self.operation in INBOUND else 2 if self.operation is Operation.DELETE else 1
         return (
             self.time,
@@ -117,6 +126,8 @@ class Event:
             self.document_kind,
             self.document_number,
             self.line_number,
+            self.corrects,
+            self.package,
         )
 
 
@@ -276,7 +287,7 @@ class _Reports:
         return max(sum(units, WHOLE) for units in parts.values())
 
 
-_Identity = tuple[int, tuple[int, int, str, int, str, int]]
+_Identity = tuple[int, Order]
 
 
 def _identity(event: Event) -> _Identity:

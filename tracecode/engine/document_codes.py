@@ -184,6 +184,7 @@ def _make_event(read: ReadDocument, key: bytes, places: list[_Place]) -> Event:
         before_settlement=document.before_settlement,
         counterparty=document.counterparty,
         sale_document_number=document.sale_document_number,
+        corrects=bool(document.corrects) and document.corrects == document.number,
         other_in=document.change_type == OTHER_IN,
         drug_code=line.drug_code,
         lot_number=line.lot_number,

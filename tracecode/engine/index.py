@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -50,6 +50,8 @@ UNKNOWN_INSTITUTIONS_MAX = 100
 
 UNKNOWN_DOCUMENTS_MAX = 1_000
 """Documents of each of them that are judged again once it is learnt, the first to arrive (ours)."""
+
+NOTHING_TOLD: Mapping[bytes, Sequence[bytes]] = {}
 
 
 class Store(Protocol):
@@ -455,29 +457,39 @@ class Index:
                 waiting += [alias for alias in self.aliases(key) if alias not in found]
         return tuple(found)
 
-    def events(self, key: bytes) -> list[Event]:
-        """The chain of a code, unordered: its own events, those of its packages, deletions."""
+    def packages_around(
+        self, codes: Iterable[bytes], told: Mapping[bytes, Sequence[bytes]] = NOTHING_TOLD
+    ) -> tuple[bytes, ...]:
+        """The packages around a box of these codes; `told` adds, by child, what a document that is not
+        in the index yet says of them."""
+        own = tuple(codes)
+        found: dict[bytes, None] = {}
+        waiting = list(own)
+        while waiting:
+            key = waiting.pop()
+            for parent in (*self.parents(key), *told.get(key, ())):
+                if parent not in found and parent not in own:
+                    found[parent] = None
+                    waiting.append(parent)
+        return tuple(sorted(found))
+
+    def events(self, key: bytes, told: Mapping[bytes, Sequence[bytes]] = NOTHING_TOLD) -> list[Event]:
+        """The chain of a code, unordered: its own events, those of its packages, deletions. `told` as in
+        `packages_around`.
+
+        What a document says of several packages around a code is here for each of them; `fold` takes one.
+        """
         found: list[Event] = []
         own = self.aliases(key)
         for alias in own:
             # A document that names two codes of one box tells of it once, by the first that is asked for.
-            told = {(event.sequence, event.deletes) for event in found}
+            seen = {(event.sequence, event.deletes) for event in found}
             more: list[Event] = []
             self._collect(alias, b"", more)
-            found += [event for event in more if (event.sequence, event.deletes) not in told]
-        waiting = [parent for alias in own for parent in self.parents(alias)]
-        seen = set(own)
-        while waiting:
-            parent = waiting.pop()
-            if parent not in seen:
-                seen.add(parent)
-                self._collect(parent, parent, found)
-                waiting += self.parents(parent)
-        # One document may name a package and what is inside it: that is one event.
-        scanned = {(event.sequence, event.deletes) for event in found if not event.package}
-        return [
-            event for event in found if not event.package or (event.sequence, event.deletes) not in scanned
-        ]
+            found += [event for event in more if (event.sequence, event.deletes) not in seen]
+        for parent in self.packages_around(own, told):
+            self._collect(parent, parent, found)
+        return found
 
     def _collect(self, key: bytes, package: bytes, found: list[Event]) -> None:
         record = self.code_record(key)
@@ -680,16 +692,16 @@ class Index:
         self._put_unreceived(key, steps)
 
     def _put_unreceived(self, key: bytes, steps: tuple[Step, ...]) -> None:
-        """Remember a code that was sold without a receipt or a count: its carton's receipt may still come."""
+        """Remember a code that was sold without a receipt or a count before: its carton may still come in."""
         identifier = identifier_of(key)
-        counted = [step.event for step in steps if step.event.counted]
-        received = {
-            event.institution
-            for event in counted
-            if event.operation in INBOUND or event.operation is Operation.COUNT
-        }
-        for event in counted:
+        events = [step.event for step in steps]
+        received = {event.institution for event in events if event.counted and event.operation in INBOUND}
+        # Refused and deleted sales are judged like others.
+        for event in events:
             here = event.institution
+            if event.counted and event.operation is Operation.COUNT:
+                # A count proves nothing of a sale before it.
+                received.add(here)
             if identifier and event.operation in SALES and here not in received:
                 if self.facts(here).uploads_receipt_codes:
                     number = self.institution_number(here)
@@ -701,7 +713,8 @@ class Index:
         if not counted:
             if steps:
                 flags |= CodeFlag.CHAIN
-            return replace(known, flags=flags, event_count=len(steps), state=State.UNKNOWN)
+            # Nothing of what was taken back stays, or it would matter whether the deletion came first.
+            return CodeRecord(state=State.UNKNOWN, flags=flags, event_count=len(steps), head=known.head)
         place = counted[-1].after
         if place.conflict:
             flags |= CodeFlag.CONFLICT

@@ -67,10 +67,6 @@ class _Chain:
         """The findings of one entry."""
         return self.findings.get(sequence, [])
 
-    def events_of(self, sequence: int) -> list[Event]:
-        """The events that one entry brought."""
-        return [step.event for step in self.steps if step.event.sequence == sequence]
-
 
 class Judge:
     """Judges documents by an index and a rule base."""
@@ -97,14 +93,17 @@ class Judge:
         ]
         # After this point nothing can fail: the document is taken.
 
+        pending = 0
+        if document.kind is not DocumentKind.DELETION:
+            pending = self.index.pending_deletion(read)
         findings = self._judge_alone(read)
-        chains = self._chains(read, targets, refused=False)
+        chains = self._chains(read, targets, pending, refused=False)
         own = [message for chain in chains for message in chain.found_of(sequence)]
         refused = document.before_settlement and any(
             refuses(message, receive_time, read.time + PROVISIONAL_SECONDS) for message in findings + own
         )
         if refused:
-            chains = self._chains(read, targets, refused=True)
+            chains = self._chains(read, targets, pending, refused=True)
             read = read.as_refused()
         findings += own
         if targets:
@@ -122,7 +121,7 @@ class Judge:
                 previous_sequences=[self._head(key) for key in read.events],
             ),
         )
-        revisions = self._revise(entry, read, chains)
+        revisions = self._revise(entry, read, pending, chains)
         steps = {chain.key: chain.steps for chain in chains}
         return Judgement((entry, *revisions), read, steps)
 
@@ -130,7 +129,7 @@ class Judge:
         """The findings a sale would have if it were recorded now; writes nothing. `now` in seconds."""
         read = ReadDocument(document, 0, now)
         findings = self._judge_alone(read)
-        for chain in self._chains(read, [], refused=False):
+        for chain in self._chains(read, [], 0, refused=False):
             findings += chain.found_of(0)
         return _sorted(findings), read
 
@@ -242,12 +241,12 @@ class Judge:
         )
 
     def _chains(
-        self, read: ReadDocument, targets: Sequence[StoredDocument], *, refused: bool
+        self, read: ReadDocument, targets: Sequence[StoredDocument], pending: int, *, refused: bool
     ) -> list[_Chain]:
-        """Fold and judge every chain that the document touches, with the document in it."""
-        pending = 0
-        if read.document.kind is not DocumentKind.DELETION:
-            pending = self.index.pending_deletion(read)
+        """Fold and judge every chain that the document touches, with the document in it.
+
+        `targets` are what it deletes, `pending` is the deletion that came before it, 0 = none.
+        """
         own = read.events
         if refused or pending:
             own = {key: replace(event, refused=refused, deleted_by=pending) for key, event in own.items()}
@@ -266,81 +265,32 @@ class Judge:
             aliases = self.index.aliases(key)
             if any(alias in chains for alias in aliases):
                 continue
-            events = self._with_packages(aliases, self.index.events(key), packages)
+            around = self.index.packages_around(aliases, packages)
+            events = self.index.events(key, packages)
             for event in events[:]:
                 if event.sequence in deleted:
                     events[events.index(event)] = replace(event, deleted_by=read.sequence)
                     events.append(deletion_event(read, event))
-            for event in self._own_events(aliases, own, packages):
+            for event in _own_events(aliases, around, own):
                 events.append(event)
                 if event.deleted_by:
                     events.append(deletion_event(self.index.stored(pending).read, event))
             steps = fold(events, self.index.facts)
-            chains[key] = self._judge_chain(key, steps, boxed)
+            chains[key] = self._judge_chain(key, around, steps, boxed)
         return list(chains.values())
 
-    def _with_packages(
-        self, aliases: Sequence[bytes], events: list[Event], packages: Mapping[bytes, list[bytes]]
-    ) -> list[Event]:
-        """The chain of a code, with what the packages did that this very document places it inside.
-
-        These may be new parents of the code itself or of any package around it.
-        """
-        if not packages:
-            return events
-        known = self._ancestors(aliases, {})
-        new = [parent for parent in self._ancestors(aliases, packages) if parent not in known]
-        seen = {event.sequence for event in events}
-        for parent in new:
-            for event in self.index.events(parent):
-                # What its own packages did comes from these, which are among the ancestors too.
-                if not event.package and event.sequence not in seen:
-                    events.append(replace(event, package=parent))
-        return events
-
-    def _ancestors(self, aliases: Sequence[bytes], packages: Mapping[bytes, list[bytes]]) -> list[bytes]:
-        """The packages around a code: those the index knows, and more of them by child."""
-        found: dict[bytes, None] = {}
-        waiting = list(aliases)
-        while waiting:
-            key = waiting.pop()
-            for parent in (*self.index.parents(key), *packages.get(key, ())):
-                if parent not in found and parent not in aliases:
-                    found[parent] = None
-                    waiting.append(parent)
-        return list(found)
-
-    def _own_events(
-        self,
-        aliases: Sequence[bytes],
-        own: Mapping[bytes, Event],
-        packages: Mapping[bytes, list[bytes]],
-    ) -> list[Event]:
-        """What the document says of a code: by itself, else through the package it is in."""
-        for alias in aliases:
-            if alias in own:
-                return [own[alias]]
-        waiting = [parent for alias in aliases for parent in self.index.parents(alias)]
-        waiting += [parent for alias in aliases for parent in packages.get(alias, ())]
-        seen: set[bytes] = set()
-        while waiting:
-            parent = waiting.pop()
-            if parent in own:
-                return [replace(own[parent], package=parent)]
-            if parent not in seen:
-                seen.add(parent)
-                waiting += [*self.index.parents(parent), *packages.get(parent, ())]
-        return []
-
-    def _judge_chain(self, key: bytes, steps: tuple[Step, ...], boxed: set[tuple[str, str]]) -> _Chain:
-        """`boxed`: institution and product of outer packages that the document itself receives."""
+    def _judge_chain(
+        self, key: bytes, around: Sequence[bytes], steps: tuple[Step, ...], boxed: set[tuple[str, str]]
+    ) -> _Chain:
+        """`around`: the packages around it. `boxed`: institution and product of outer packages that the
+        document itself receives."""
         new = self.index.replaced_by(key)
         code = key_text(new or key)
         identifier = identifier_of(new or key)
         product = self.index.product(identifier) if identifier else None
         lots = [lot for step in steps for lot in (step.event.lot_number, step.event.scan_lot_number)]
         holds = self.index.holds(key, identifier, lots)
-        for parent in self.index.parents(key):
+        for parent in around:
             holds += self.index.holds(parent, "", ())
         chain = Chain(steps)
         found: dict[int, list[finding_pb2.Finding]] = {}
@@ -467,7 +417,11 @@ class Judge:
     # What it changes for others.
 
     def _revise(
-        self, entry: journal_pb2.JournalEntry, read: ReadDocument, chains: Sequence[_Chain]
+        self,
+        entry: journal_pb2.JournalEntry,
+        read: ReadDocument,
+        pending: int,
+        chains: Sequence[_Chain],
     ) -> list[journal_pb2.JournalEntry]:
         """One revision for each earlier document whose findings the new events changed."""
         judged: dict[int, dict[str, list[finding_pb2.Finding]]] = {}
@@ -487,7 +441,7 @@ class Judge:
                 kept = [m for m in standing if not (m.revisable and m.code in by_code)]
                 changed[sequence] = _sorted([*kept, *now])
         # A deletion is judged by what it took back, so it is judged anew with it.
-        deletions = {step.event.deleted_by for chain in chains for step in chain.steps}
+        deletions = {step.event.deleted_by for chain in chains for step in chain.steps} | {pending}
         for sequence in deletions - {0, entry.sequence}:
             deletion = self.index.stored(sequence)
             taken = [
@@ -495,7 +449,7 @@ class Judge:
                 for target in self.index.targets(deletion.read.document)
                 if self.index.record_of(target).deleted_by == sequence
             ]
-            if any(event.deleted_by == sequence for c in chains for event in c.events_of(entry.sequence)):
+            if pending == sequence:
                 taken.append((read, list(entry.document.findings)))
             found = self._judge_deletion(deletion.read, taken, chains)
             standing, _ = self.index.standing_findings(deletion)
@@ -545,6 +499,14 @@ def refuses(message: finding_pb2.Finding, now: int, final_time: int) -> bool:
         return False
     finding_type, severity = FindingType(message.type), Severity(message.final_severity)
     return stand(finding_type, severity, now, final_time, asked=True) is Severity.BLOCK
+
+
+def _own_events(aliases: Sequence[bytes], around: Sequence[bytes], own: Mapping[bytes, Event]) -> list[Event]:
+    """What a document says of a code: by itself, else through the packages around it."""
+    for alias in aliases:
+        if alias in own:
+            return [own[alias]]
+    return [replace(own[parent], package=parent) for parent in around if parent in own]
 
 
 def _essence(findings: Iterable[finding_pb2.Finding]) -> list[tuple[int, str, int, int, int, int]]:
