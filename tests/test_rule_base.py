@@ -4,7 +4,7 @@ import os
 import re
 import timeit
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from tracecode.errors import RuleBaseInvalid
 from tracecode.finding import REGISTRY, FindingType, Mode, Severity
+from tracecode.ledger import Ledger
+from tracecode.person import PersonKey
 from tracecode.rule_base import (
     TEXT_BYTES_MAX,
     Override,
@@ -822,3 +824,95 @@ def test_a_file_saved_on_windows_is_read(rules: Path) -> None:
     rules.write_bytes(b'\xef\xbb\xbfversion = "1"\r\n[thresholds]\r\njoin_hours = -12\r\n')
     with pytest.raises(RuleBaseInvalid, match=r"line 3: thresholds.join_hours: -12"):
         RuleBase.load(rules)
+
+
+# --- what a journal kept ------------------------------------------------------------------------
+
+
+def test_what_this_release_takes_is_kept_as_it_is() -> None:
+    """Pins that the reader of journals differs from the strict one only where that one refuses."""
+    kept = RuleBase.parse_kept(SHIPPED, "journal entry 1")
+
+    assert kept == RuleBase.default()
+    assert (kept.version, kept.thresholds) == (RuleBase.default().version, RuleBase.default().thresholds)
+    assert (kept.overrides, kept.exemptions) == (RuleBase.default().overrides, RuleBase.default().exemptions)
+    assert kept.left_out == ()
+
+
+OTHER_RELEASES: list[tuple[str, str, Callable[[RuleBase], object], object]] = [
+    ("[thresholds]\ngone_days = 3\njoin_hours = 12", "gone_days", lambda b: b.thresholds.join_hours, 12),
+    ("[thresholds]\nsplit_unknown_sales = 0", "out of bounds", lambda b: b.thresholds.split_unknown_sales, 1),
+    ("[thresholds]\njoin_hours = 10001", "out of bounds", lambda b: b.thresholds.join_hours, 10_000),
+    ('[thresholds]\njoin_hours = "a day"', "not a whole number", lambda b: b.thresholds.join_hours, 24),
+    ("[thresholds]\nstocktake_share = 2", "bounds", lambda b: b.thresholds.stocktake_share, Decimal(1)),
+    ("[thresholds]\nlate_info_hours = 9000", "late_warn_days", lambda b: b.thresholds.late_info_hours, 9000),
+    ("thresholds = 3", "a table", lambda b: b.thresholds, Thresholds()),
+    ("override = 3", "begin each row", lambda b: b.overrides, ()),
+    ("[retired]\nx = 1", "retired", lambda b: b.version, "1"),
+    (
+        write_override(findings='["GONE", "LATE_UPLOAD"]', severity='"WARN"'),
+        "GONE",
+        lambda b: b.overrides[0].findings,
+        (FindingType.LATE_UPLOAD,),
+    ),
+    (write_override(findings='["GONE"]', severity='"WARN"'), "names nothing", lambda b: b.overrides, ()),
+    (
+        write_override(findings='["STOCK_NEGATIVE"]', severity='"BLOCK"'),
+        "never weighs more",
+        lambda b: b.overrides[0].severity,
+        REGISTRY[FindingType.STOCK_NEGATIVE].severity_max,
+    ),
+    (
+        write_override(findings='["LATE_UPLOAD"]', severity='"INFO"', gone="1"),
+        "gone",
+        lambda b: b.overrides[0].severity,
+        Severity.INFO,
+    ),
+    (
+        write_exemption(findings='["CODE_EMPTY", "GONE"]', divisions='["13"]'),
+        "GONE",
+        lambda b: b.exemptions[0].findings,
+        (FindingType.CODE_EMPTY,),
+    ),
+    (write_exemption(kind='"EXEMPT_GONE"', divisions='["13"]'), "EXEMPT_GONE", lambda b: b.exemptions, ()),
+]
+
+
+@pytest.mark.parametrize(("rows", "said", "look", "expected"), OTHER_RELEASES)
+def test_what_another_release_took_does_not_keep_a_journal_from_opening(
+    rows: str, said: str, look: Callable[[RuleBase], object], expected: object
+) -> None:
+    """Pins, row by row, that the strict reader refuses it, and what the reader of journals makes of it."""
+    with pytest.raises(RuleBaseInvalid):
+        parse(rows)
+
+    kept = RuleBase.parse_kept('version = "1"\n' + rows, "journal entry 7")
+
+    assert look(kept) == expected
+    assert said in " ".join(kept.left_out)
+    assert all(sentence.startswith("journal entry 7, line ") for sentence in kept.left_out)
+
+
+@pytest.mark.parametrize("text", ["version = nothing", "", "version = 3"])
+def test_a_kept_text_that_is_no_rule_base_is_still_told(text: str) -> None:
+    """Pins that leniency ends where there is nothing to take over."""
+    with pytest.raises(RuleBaseInvalid, match="journal entry 7"):
+        RuleBase.parse_kept(text, "journal entry 7")
+
+
+def test_a_ledger_opens_on_a_rule_base_of_another_release(tmp_path: Path) -> None:
+    """Pins that a threshold this release does not know keeps no journal from opening, and adds no entry."""
+    text = 'version = "2"\n[thresholds]\ngone_days = 3\nlate_info_hours = 12\n'
+    other = replace(RuleBase.default(), version="2", text=text)
+    ledger = Ledger.open(tmp_path / "ledger", person_key=PersonKey(b"k" * 32))
+    ledger.change_rule_base(other)
+    ledger.close()
+
+    opened = Ledger.open(tmp_path / "ledger", person_key=PersonKey(b"k" * 32))
+    in_force, sequence = opened.engine.rule_base, opened.engine.sequence
+    opened.close()
+
+    assert (in_force.version, in_force.text) == ("2", text)
+    assert in_force.thresholds == Thresholds(late_info_hours=12)
+    assert len(in_force.left_out) == 1
+    assert sequence == 2

@@ -15,7 +15,7 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from decimal import Decimal
@@ -277,6 +277,8 @@ class RuleBase:
     thresholds: Thresholds = field(compare=False)
     overrides: tuple[Override, ...] = field(compare=False, repr=False)
     exemptions: tuple[Exemption, ...] = field(compare=False, repr=False)
+    left_out: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """What `parse_kept` could not take over as it stands, a sentence each."""
     _severities: Mapping[FindingType, _ByDivision[Severity | None]] = field(
         init=False, compare=False, repr=False
     )
@@ -318,6 +320,16 @@ class RuleBase:
         Raises RuleBaseInvalid, which names the line at fault and what would be right.
         """
         return _Reader(text, source).read()
+
+    @classmethod
+    def parse_kept(cls, text: str, source: str) -> RuleBase:
+        """The rule base of a text that an earlier or later release took and a journal kept.
+
+        What this release does not know it leaves out, and a number beyond its bounds takes the nearest one:
+        a journal must open for as long as it can be read. `left_out` says so, sentence by sentence. Raises
+        RuleBaseInvalid only for a text that is not TOML or has no version.
+        """
+        return _KeptReader(text, source).read()
 
     def severity(self, type: FindingType, default: Severity, division: str, day: date) -> Severity | None:
         """What a finding weighs there and then when final; None = switched off. Ours.
@@ -566,6 +578,7 @@ class _Reader:
         self.text = text
         self.source = source
         self.lines: dict[_Path, int] = {}
+        self.left_out: list[str] = []
 
     def fail(self, path: _Path, message: str) -> NoReturn:
         """Raise the error for a place; a key that is missing is told at the table that lacks it."""
@@ -579,7 +592,7 @@ class _Reader:
 
     def read(self) -> RuleBase:
         """The rule base of the text."""
-        _limit(self.text.encode(), self.source)
+        self._limit()
         try:
             content = tomllib.loads(self.text, parse_float=Decimal)
         except tomllib.TOMLDecodeError as error:
@@ -589,23 +602,27 @@ class _Reader:
             raise self._explain("a number or nesting of brackets beyond all measure") from None
         self.lines = _index_lines(self.text)
         self._refuse_unknown((), content, ("version", "thresholds", "override", "exemption"))
-        version = self._read_text((), content, "version", characters_max=64)
-        if not re.fullmatch(r"[\x21-\x7e]+", version):
-            self.fail(("version",), "letters, digits and signs without blanks, such as 2026.03-xingtai")
-        overrides = tuple(
-            self._read_override(("override", row), table) for row, table in self._rows(content, "override")
-        )
+        version = self._read_version(content)
+        overrides = self._read_rows(content, "override", self._read_override)
         self._refuse_ambiguous(overrides)
+        exemptions = self._read_rows(content, "exemption", self._read_exemption)
         return RuleBase(
             version=version,
             text=self.text,
             thresholds=self._read_thresholds(content.get("thresholds", {})),
             overrides=overrides,
-            exemptions=tuple(
-                self._read_exemption(("exemption", row), table)
-                for row, table in self._rows(content, "exemption")
-            ),
+            exemptions=exemptions,
+            left_out=tuple(self.left_out),
         )
+
+    def _limit(self) -> None:
+        _limit(self.text.encode(), self.source)
+
+    def _read_version(self, content: Mapping[str, Any]) -> str:
+        version = self._read_text((), content, "version", characters_max=64)
+        if not re.fullmatch(r"[\x21-\x7e]+", version):
+            self.fail(("version",), "letters, digits and signs without blanks, such as 2026.03-xingtai")
+        return version
 
     def _explain(self, message: str) -> RuleBaseInvalid:
         """tomllib's error with the line first, and the remedy for what people get wrong most."""
@@ -632,31 +649,43 @@ class _Reader:
             self.fail((name,), f"begin each row with [[{name}]], in double brackets")
         yield from enumerate(rows)
 
+    def _read_rows(
+        self, content: Mapping[str, Any], name: str, read: Callable[[_Path, Mapping[str, Any]], _Row]
+    ) -> tuple[_Row, ...]:
+        return tuple(read((name, row), table) for row, table in self._rows(content, name))
+
     def _read_thresholds(self, table: Any) -> Thresholds:
         if not isinstance(table, dict):
             self.fail(("thresholds",), "a table: [thresholds] and a line for each number")
         defaults = {threshold.name: threshold.default for threshold in fields(Thresholds)}
         self._refuse_unknown(("thresholds",), table, tuple(defaults))
-        values: dict[str, Any] = {}
-        for name, value in table.items():
-            path = ("thresholds", name)
-            default, note = defaults[name], _NOTES[name]
-            if isinstance(default, date):
-                values[name] = self._check_date(path, value)
-                continue
-            bounds = f"from {note.least} to {note.most}"
-            if isinstance(default, Decimal):
-                if isinstance(value, bool) or not isinstance(value, int | Decimal):
-                    self.fail(path, f"{_show(value)} is not a number; use one {bounds}, such as {default}")
-                value = Decimal(value)
-                if not value.is_finite():
-                    self.fail(path, f"use a number {bounds}, such as {default}")
-            elif isinstance(value, bool) or not isinstance(value, int):
-                self.fail(path, f"{_show(value)} is not a whole number; use one {bounds}, such as {default}")
-            if not note.least <= value <= note.most:
-                self.fail(path, f"{value} is out of bounds; use a number {bounds}, such as {default}")
-            values[name] = value
-        read = Thresholds(**values)
+        read = Thresholds(
+            **{
+                name: self._read_threshold(("thresholds", name), value, defaults[name], _NOTES[name])
+                for name, value in table.items()
+                if name in defaults
+            }
+        )
+        self._check_thresholds(read)
+        return read
+
+    def _read_threshold(self, path: _Path, value: Any, default: Any, note: _Note) -> Any:
+        if isinstance(default, date):
+            return self._check_date(path, value)
+        bounds = f"from {note.least} to {note.most}"
+        if isinstance(default, Decimal):
+            if isinstance(value, bool) or not isinstance(value, int | Decimal):
+                self.fail(path, f"{_show(value)} is not a number; use one {bounds}, such as {default}")
+            value = Decimal(value)
+            if not value.is_finite():
+                self.fail(path, f"use a number {bounds}, such as {default}")
+        elif isinstance(value, bool) or not isinstance(value, int):
+            self.fail(path, f"{_show(value)} is not a whole number; use one {bounds}, such as {default}")
+        if not note.least <= value <= note.most:
+            self.fail(path, f"{value} is out of bounds; use a number {bounds}, such as {default}")
+        return value
+
+    def _check_thresholds(self, read: Thresholds) -> None:
         for name, other, wrong in (
             ("late_warn_days", "late_info_hours", read.late_warn_days * 24 < read.late_info_hours),
             ("return_cycles_alert", "return_cycles_warn", read.return_cycles_alert < read.return_cycles_warn),
@@ -666,7 +695,6 @@ class _Reader:
                 self.fail(
                     ("thresholds", name), f"{getattr(read, name)} is below {other}; raise it or lower that"
                 )
-        return read
 
     def _read_override(self, path: _Path, table: Mapping[str, Any]) -> Override:
         self._refuse_unknown(
@@ -678,7 +706,7 @@ class _Reader:
         if not texts:
             self.fail((*path, "findings"), 'missing; name them, such as ["LATE_UPLOAD"], or say ["ALL"]')
         every = texts == ("ALL",)
-        findings = () if every else tuple(self._check_finding((*path, "findings"), text) for text in texts)
+        findings = () if every else self._read_findings((*path, "findings"), texts)
         if "severity" not in table and "mode" not in table:
             self.fail(path, "changes nothing; give severity, mode or both")
         severity, off = None, False
@@ -688,13 +716,7 @@ class _Reader:
             off = table["severity"] == "OFF"
             if not off:
                 severity = self._read_name((*path, "severity"), table["severity"], Severity, ("OFF",))
-                for type in findings:
-                    if severity > (most := REGISTRY[type].severity_max):
-                        self.fail(
-                            (*path, "severity"),
-                            f"{type.name} never weighs more than {most.name}, for an honest pharmacy may "
-                            f"cause it; use {most.name} or less",
-                        )
+                severity = self._limit_severity((*path, "severity"), severity, findings)
         mode = None
         if "mode" in table:
             mode = self._read_name((*path, "mode"), table["mode"], Mode, ())
@@ -737,10 +759,7 @@ class _Reader:
             self.fail((*path, "kind"), f"{_show(table['kind'])} is not one of {kinds}")
         findings = EXCUSED_BY_DEFAULT
         if "findings" in table:
-            findings = tuple(
-                self._check_finding((*path, "findings"), text)
-                for text in self._read_texts(path, table, "findings")
-            )
+            findings = self._read_findings((*path, "findings"), self._read_texts(path, table, "findings"))
             if not findings:
                 self.fail((*path, "findings"), "excuses nothing; name findings, or leave the key out")
             for type in findings:
@@ -824,8 +843,21 @@ class _Reader:
             self.fail((*path, name), f"{_show(twice[0])} stands twice; take one out")
         return tuple(values)
 
+    def _read_findings(self, path: _Path, texts: Iterable[str]) -> tuple[FindingType, ...]:
+        return tuple(self._check_finding(path, text) for text in texts)
+
     def _check_finding(self, path: _Path, text: str) -> FindingType:
         return self._read_name(path, text, FindingType, ())
+
+    def _limit_severity(self, path: _Path, severity: Severity, findings: Iterable[FindingType]) -> Severity:
+        for type in findings:
+            if severity > (most := REGISTRY[type].severity_max):
+                self.fail(
+                    path,
+                    f"{type.name} never weighs more than {most.name}, for an honest pharmacy may cause it; "
+                    f"use {most.name} or less",
+                )
+        return severity
 
     def _read_name(self, path: _Path, value: Any, names: type[_Enum], also: tuple[str, ...]) -> _Enum:
         """A member of an enum by its name: modes are written small, the rest in capitals."""
@@ -881,7 +913,95 @@ class _Reader:
         return value
 
 
+class _KeptReader(_Reader):
+    """Reads a text that was in force once, by whatever release: takes what it knows and says what not.
+
+    Where two readings are possible it takes the milder one, lest an upgrade accuse somebody.
+    """
+
+    def _leave_out(self, error: RuleBaseInvalid) -> None:
+        self.left_out.append(str(error))
+
+    def _limit(self) -> None:
+        """The size was looked at when it was taken."""
+
+    def _read_version(self, content: Mapping[str, Any]) -> str:
+        return self._read_text((), content, "version", characters_max=TEXT_BYTES_MAX)
+
+    def _refuse_unknown(self, path: _Path, table: Mapping[str, Any], names: Sequence[str]) -> None:
+        for name in table:
+            try:
+                super()._refuse_unknown(path, {name: None}, names)
+            except RuleBaseInvalid as error:
+                self._leave_out(error)
+
+    def _rows(self, content: Mapping[str, Any], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        try:
+            yield from super()._rows(content, name)
+        except RuleBaseInvalid as error:
+            self._leave_out(error)
+
+    def _read_rows(
+        self, content: Mapping[str, Any], name: str, read: Callable[[_Path, Mapping[str, Any]], _Row]
+    ) -> tuple[_Row, ...]:
+        rows = []
+        for row, table in self._rows(content, name):
+            try:
+                rows.append(read((name, row), table))
+            except RuleBaseInvalid as error:
+                self._leave_out(error)
+        return tuple(rows)
+
+    def _read_thresholds(self, table: Any) -> Thresholds:
+        try:
+            return super()._read_thresholds(table)
+        except RuleBaseInvalid as error:
+            self._leave_out(error)
+            return Thresholds()
+
+    def _read_threshold(self, path: _Path, value: Any, default: Any, note: _Note) -> Any:
+        try:
+            return super()._read_threshold(path, value, default, note)
+        except RuleBaseInvalid as error:
+            self._leave_out(error)
+        numbers = int | Decimal if isinstance(default, Decimal) else int
+        if isinstance(value, bool) or not isinstance(value, numbers) or not Decimal(value).is_finite():
+            return default
+        return type(default)(min(max(value, note.least), note.most))
+
+    def _check_thresholds(self, read: Thresholds) -> None:
+        try:
+            super()._check_thresholds(read)
+        except RuleBaseInvalid as error:
+            self._leave_out(error)
+
+    def _read_findings(self, path: _Path, texts: Iterable[str]) -> tuple[FindingType, ...]:
+        findings = []
+        for text in texts:
+            try:
+                findings.append(self._check_finding(path, text))
+            except RuleBaseInvalid as error:
+                self._leave_out(error)
+        if not findings:
+            self.fail(path, "names nothing that is known here; the row is left out")
+        return tuple(findings)
+
+    def _limit_severity(self, path: _Path, severity: Severity, findings: Iterable[FindingType]) -> Severity:
+        try:
+            return super()._limit_severity(path, severity, findings)
+        except RuleBaseInvalid as error:
+            self._leave_out(error)
+        return min(severity, *(REGISTRY[type].severity_max for type in findings))
+
+    def _refuse_ambiguous(self, overrides: Sequence[Override]) -> None:
+        try:
+            super()._refuse_ambiguous(overrides)
+        except RuleBaseInvalid as error:
+            self._leave_out(error)
+
+
 _Enum = TypeVar("_Enum", bound=IntEnum)
+_Row = TypeVar("_Row", Override, Exemption)
 
 
 def _show(value: Any) -> str:

@@ -77,7 +77,7 @@ class StoreEngine:
             return None
         sequence = records.U64.unpack(value)[0]
         entry = journal_pb2.JournalEntry.FromString(self.store.entry(sequence) or b"")
-        return RuleBase.parse(entry.rule_base_change.text, f"journal entry {sequence}")
+        return RuleBase.parse_kept(entry.rule_base_change.text, f"journal entry {sequence}")
 
     def _last_receive_time_ns(self) -> int:
         value = self.store.entry(self.store.sequence)
