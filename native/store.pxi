@@ -552,6 +552,34 @@ cdef class Store:
         elif self.live.strained() or self.live.bytes() > self.overlay_bytes_max // 2:
             self._start_flush()
 
+    def extend_journal(self, list entries not None):
+        """Add entries of another journal, durable on return. What follows from them is not known yet: they
+        are replayed as after opening. Nothing of our own may be pending."""
+        cdef bytes entry
+        cdef int code
+        self._check_writable()
+        if self.pending.size() != 0:
+            raise ValueError("commit or roll back what is pending first")
+        for entry in entries:
+            if not 0 < len(entry) <= ENTRY_BYTES_MAX:
+                raise ValueError(f"an entry has 1 to {ENTRY_BYTES_MAX} bytes, not {len(entry)}")
+        self._lock()
+        for entry in entries:
+            self.pending.push_back(entry)
+        self.mutex.unlock()
+        self.writing = True
+        with nogil:
+            code = self.write_journal()
+        self.writing = False
+        self._lock()
+        if code == 0:
+            self.durable += self.pending.size()
+        self.pending.clear()
+        self.mutex.unlock()
+        if code != 0:
+            self.stopped = str(lmdb_error(code, f"writing {self.directory}/journal"))
+            raise EngineStopped(self.stopped)
+
     def rollback(self):
         """Forget the pending entries and the records put or deleted since the last commit."""
         self._check_open()

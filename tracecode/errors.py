@@ -11,6 +11,7 @@ TracecodeError
  +-- EngineStopped                     the engine is closed, or stopped after a write error
  +-- RuleBaseInvalid (ValueError)      a rule base file that cannot be used; names the line
  +-- ImportInvalid (ValueError)        a row of an import that cannot be used; names the row
+ +-- BackupRefused (ValueError)        a backup or a restore that would not be what was meant
 """
 
 from __future__ import annotations
@@ -82,3 +83,7 @@ class ImportInvalid(TracecodeError, ValueError):
         self.row = row
         self.field = field
         self.message = message
+
+
+class BackupRefused(TracecodeError, ValueError):
+    """A backup or a restore that would mix two ledgers or overwrite one; nothing was changed."""

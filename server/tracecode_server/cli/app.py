@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from tracecode_server.cli.backup import backup, restore
 from tracecode_server.cli.catalogue import import_app
 from tracecode_server.cli.check import doctor, fsck, version
 from tracecode_server.cli.city import score, simulate
@@ -41,6 +42,8 @@ app.add_typer(import_app, rich_help_panel="Write")
 app.command(rich_help_panel="Ask")(verify)
 app.command(rich_help_panel="Ask")(history)
 app.command(rich_help_panel="Ask")(parse)
+app.command(rich_help_panel="Keep")(backup)
+app.command(rich_help_panel="Keep")(restore)
 app.command(rich_help_panel="Simulate")(simulate)
 app.command(rich_help_panel="Simulate")(score)
 app.command(rich_help_panel="Check")(fsck)
