@@ -452,7 +452,8 @@ def restore(
         raise BackupRefused(f"{to} holds no entries")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _hold(directory):
-        if set(os.listdir(directory)) - {RESTORING}:
+        # The lock is of whoever tried to open what a restore that was cut short had left.
+        if set(os.listdir(directory)) - {RESTORING, "lock"}:
             raise BackupRefused(f"{directory} is not empty; name a folder that is, or does not exist yet")
         place = directory / RESTORING
         shutil.rmtree(place, ignore_errors=True)
