@@ -52,11 +52,12 @@ def tell_days(count: int) -> list[document_pb2.Document]:
     return told
 
 
-def fill_ledger(directory: Path, count: int) -> None:
+def fill_ledger(directory: Path, count: int, *, catalogue: bool = True) -> None:
     """A ledger of these documents, closed."""
     ledger = Ledger.open(directory, person_key=PERSON_KEY, clock_ns=lambda: (NOON - DAY) * NS)
     try:
-        ledger.import_products(PRODUCTS)
+        if catalogue:
+            ledger.import_products(PRODUCTS)
         ledger.import_institutions(INSTITUTIONS)
         for document in tell_days(count):
             ledger.record([document], [(document.business_time.seconds + 5) * NS])

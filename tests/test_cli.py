@@ -32,7 +32,9 @@ from tracecode.v1.finding_pb2 import Verdict
 from tracecode.v1.ledger_service_pb2 import DocumentError, ListCodeEventsResponse, VerifyCodesResponse
 
 COMMAND = Path(sys.executable).with_name("tracecode")
-COMMANDS = "serve demo record import verify history parse simulate score fsck doctor version".split()
+COMMANDS = (
+    "serve demo record import verify history parse backup restore simulate score fsck doctor version".split()
+)
 # Wide, so that no cell is folded; English, whatever the machine speaks.
 ENVIRONMENT = {"COLUMNS": "400", "TRACECODE_LANG": "en", "TRACECODE_SERVER": ""}
 RECEIPT_TIME = "2026-03-15T04:00:00Z"
@@ -662,6 +664,26 @@ def test_doctor_finds_a_taken_address_and_a_folder_that_is_none(tmp_path: Path) 
     assert result.exit_code == ExitCode.FINDINGS
     assert checks["address"]["level"] == checks["folder"]["level"] == "fail"
     assert "choose another" in checks["address"]["remedy"]
+
+
+def test_doctor_sees_a_folder_or_a_key_that_others_can_get_at(tmp_path: Path) -> None:
+    """Pins the permissions: 0700 and 0600, worse where others could change what is there."""
+
+    def examine() -> dict[str, str]:
+        result = run("doctor", "--data", tmp_path / "data", "--listen", "127.0.0.1:0", "--json")
+        return {check["check"]: check["level"] for check in read_json_lines(result.stdout)}
+
+    run("history", code(1), "--data", tmp_path / "data")
+    (tmp_path / "data").mkdir(mode=0o700)
+    run("history", code(1), "--data", tmp_path / "data")
+    assert (examine()["folder"], examine()["person key"]) == ("ok", "ok")
+    (tmp_path / "data").chmod(0o750)
+    assert examine()["folder"] == "warn"
+    (tmp_path / "data").chmod(0o770)
+    (tmp_path / "data.person-key").chmod(0o640)
+    assert (examine()["folder"], examine()["person key"]) == ("fail", "fail")
+    (tmp_path / "data.person-key").unlink()
+    assert examine()["person key"] == "warn"
 
 
 def test_version_is_what_a_report_of_a_fault_needs() -> None:

@@ -177,3 +177,66 @@ def test_a_restart_is_not_noticed(tmp_path: Path) -> None:
     assert len(sequences) >= before + 50
     assert kept == sequences
     assert len(set(sequences.values())) == len(sequences)
+
+
+def read_errors(process: ServerProcess, level: str) -> list[str]:
+    """The messages of the log's lines of a level."""
+    return [line["message"] for line in process.log if line["level"] == level]
+
+
+def test_a_second_service_on_one_folder_is_refused_and_the_first_goes_on(data_directory: Path) -> None:
+    """Pins one writer: the second ends with 1 and names the first, which has not noticed."""
+    with ServerProcess(data_directory=data_directory) as first:
+        register_institutions(first.address, INSTITUTION)
+        with ServerProcess(data_directory=data_directory) as second:
+            status = second.wait()
+        with LedgerClient(first.address) as client:
+            verdict = client.record(make_sale())
+        ended = first.stop()
+
+    assert status == 1
+    assert read_errors(second, "error") == [
+        f"{data_directory} is in use by another process ({first.process.pid}); stop that one, "
+        "or name another directory"
+    ]
+    assert verdict.outcome == finding_pb2.OUTCOME_ACCEPTED
+    assert ended == 0
+
+
+def test_a_folder_that_others_can_change_is_not_served(data_directory: Path) -> None:
+    """Pins what an operator is told: to be read by others is a warning, to be changed by them an end."""
+    with ServerProcess(data_directory=data_directory) as process:
+        assert process.stop() == 0
+        modes = [path.stat().st_mode & 0o777 for path in (data_directory, data_directory / "journal")]
+    data_directory.chmod(0o755)
+    with ServerProcess(data_directory=data_directory) as readable:
+        assert readable.stop() == 0
+    data_directory.chmod(0o700)
+    (data_directory / "journal" / "data.mdb").chmod(0o660)
+    with ServerProcess(data_directory=data_directory) as writable:
+        status = writable.wait()
+
+    assert modes == [0o700, 0o700]
+    assert read_errors(process, "warning") == []
+    assert read_errors(readable, "warning") == [
+        f"{data_directory} can be read by others than its owner; run: chmod 700 {data_directory}"
+    ]
+    path = data_directory / "journal" / "data.mdb"
+    assert status == 1
+    assert read_errors(writable, "error") == [
+        f"{path} can be changed by others than its owner; run: chmod 600 {path}"
+    ]
+
+
+def test_a_person_key_that_is_missing_is_told(data_directory: Path) -> None:
+    """Pins that a ledger restored without its key is served, and that the log says what that costs."""
+    with ServerProcess(data_directory=data_directory) as process:
+        assert process.stop() == 0
+    key = data_directory.with_name("ledger.person-key")
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.unlink()
+    with ServerProcess(data_directory=data_directory) as process:
+        assert process.stop() == 0
+
+    (told,) = read_errors(process, "warning")
+    assert "put the old key back" in told

@@ -46,6 +46,9 @@ SEGMENT_BYTES = 64 * 2**20
 ENTRIES_PER_READ = 256
 """Read in one transaction of the journal, which keeps its pages for that long."""
 
+THROTTLED_BYTES = 64 * 2**10
+"""Written at once when there is a limit."""
+
 OVERLAY_BYTES_MAX = 256 * 2**20
 ROOT = hashlib.sha256().digest()
 
@@ -160,7 +163,7 @@ def back_up(
                 begin = time.monotonic()
                 for value in _read_journal(store, known.last_sequence, last):
                     writer.add(value)
-                    if bytes_per_second_max and writer.bytes_waiting >= 64 * 1024:
+                    if bytes_per_second_max and writer.bytes_waiting >= THROTTLED_BYTES:
                         writer.bytes_waiting = 0
                         ahead = writer.bytes_new / bytes_per_second_max - (time.monotonic() - begin)
                         time.sleep(max(0.0, ahead))

@@ -27,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tracecode.client import CallFailed, LedgerClient
+from tracecode_server.permissions import find_openings
 from tracecode_server.settings import split_address
 
 SYNCS = 40
@@ -79,6 +80,7 @@ def examine(directory: Path, listen: str) -> list[Check]:
         check_memory,
         check_open_files,
         lambda: check_directory(directory),
+        lambda: check_person_key(directory),
         lambda: check_file_system(directory),
         lambda: check_space(directory),
         lambda: check_sync(directory),
@@ -191,7 +193,7 @@ def check_open_files() -> Check:
 
 
 def check_directory(directory: Path) -> Check:
-    """The folder can be written, and by nobody but its owner read."""
+    """The folder can be written, and by nobody but its owner read or changed."""
     place = _find_existing(directory)
     seen = str(directory) if place == directory else f"{directory} (to be made in {place})"
     if not place.is_dir():
@@ -200,9 +202,29 @@ def check_directory(directory: Path) -> Check:
         return Check(
             "folder", Level.FAIL, f"{place} cannot be written", f"chown it to the user {os.getuid()}"
         )
-    if place == directory and (directory / "journal").is_dir() and directory.stat().st_mode & 0o007:
-        return Check("folder", Level.WARN, f"{seen} can be read by everybody", f"chmod o-rwx {directory}")
+    openings = find_openings(directory) if (directory / "journal").is_dir() else []
+    if openings:
+        level = Level.FAIL if openings[0].is_writable else Level.WARN
+        return Check("folder", level, openings[0].seen, openings[0].remedy)
     return Check("folder", Level.OK, seen)
+
+
+def check_person_key(directory: Path) -> Check:
+    """The key by which persons are hashed is where serve looks for it, and only its owner can read it."""
+    place = directory.absolute()
+    path = place.with_name(place.name + ".person-key")
+    if not path.exists():
+        if (directory / "format").exists():
+            return Check(
+                "person key",
+                Level.WARN,
+                f"the ledger is there and {path} is not",
+                "put it back, or name it: serve --person-key-file FILE",
+            )
+        return Check("person key", Level.OK, f"{path} (to be made)")
+    if path.stat().st_mode & 0o077:
+        return Check("person key", Level.FAIL, f"{path} can be read by others", f"chmod 600 {path}")
+    return Check("person key", Level.OK, str(path))
 
 
 def check_file_system(directory: Path) -> Check:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -27,6 +28,7 @@ from tracecode_server.call_figures import CallFigures
 from tracecode_server.edges import Edges
 from tracecode_server.listener import Listener
 from tracecode_server.log import LibraryLog, build_log
+from tracecode_server.permissions import find_openings
 from tracecode_server.services import Services
 from tracecode_server.settings import Settings
 
@@ -84,11 +86,14 @@ def serve(settings: Settings) -> int:
     """
     log = build_log(settings.log_level, sys.stderr)
     logging.getLogger().addHandler(LibraryLog(log))
+    _look_at_folder(settings, log)
     try:
         ledger = open_ledger(settings)
     except (TracecodeError, ValueError, OSError) as error:
         log.error("ledger_not_opened", error=type(error).__name__, message=str(error))
         return 1
+    for sentence in ledger.engine.rule_base.left_out:
+        log.warning("rule_base_left_out", message=sentence)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(ledger, settings, log))
@@ -102,6 +107,10 @@ def open_ledger(settings: Settings, clock_ns: Callable[[], int] = time.time_ns) 
 
     Raises TracecodeError, ValueError or OSError; each says what is wrong with which file.
     """
+    directory = settings.data_directory
+    for opening in find_openings(directory) if directory is not None else ():
+        if opening.is_writable:
+            raise ValueError(f"{opening.seen}; run: {opening.remedy}")
     rule_base = RuleBase.load(settings.rule_base_file) if settings.rule_base_file is not None else None
     return Ledger.open(
         settings.data_directory,
@@ -117,17 +126,38 @@ def read_person_key(settings: Settings) -> PersonKey:
 
     Raises ValueError when the file is no key or others can read it, OSError when it cannot be read.
     """
-    path = settings.person_key_file
+    path = _person_key_path(settings)
     if path is None:
-        if settings.data_directory is None:
-            return PersonKey(secrets.token_bytes(32))
-        directory = settings.data_directory.absolute()
-        path = directory.with_name(directory.name + ".person-key")
+        return PersonKey(secrets.token_bytes(32))
     key = PersonKey.read_or_create(path)
     mode = path.stat().st_mode
     if mode & 0o077:
         raise ValueError(f"{path} can be read by others than its owner; run: chmod 600 {path}")
     return key
+
+
+def _person_key_path(settings: Settings) -> Path | None:
+    """Where the key is or will be; None for one that is forgotten."""
+    if settings.person_key_file is not None or settings.data_directory is None:
+        return settings.person_key_file
+    directory = settings.data_directory.absolute()
+    return directory.with_name(directory.name + ".person-key")
+
+
+def _look_at_folder(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
+    """Tell the operator what does not keep the service from starting and should not stay."""
+    directory, path = settings.data_directory, _person_key_path(settings)
+    if directory is None:
+        return
+    for opening in find_openings(directory):
+        if not opening.is_writable:
+            log.warning("data_directory_readable", message=f"{opening.seen}; run: {opening.remedy}")
+    if path is not None and not path.exists() and (directory / "format").exists():
+        log.warning(
+            "person_key_missing",
+            message=f"the ledger has entries and {path} is not there; a new one is made, and a document with "
+            "a person in it that was recorded before and is sent again will be refused; put the old key back",
+        )
 
 
 async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.FilteringBoundLogger) -> int:
