@@ -19,6 +19,23 @@ def _sync_directory(path):
         os.close(descriptor)
 
 
+def _sync_file(path):
+    """Make a file durable, whoever wrote it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _file_size(path):
+    """Its bytes; 0 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _check_format(path, read_only):
     """Whether the directory holds a store of this format; False if it is to become one."""
     try:
@@ -48,8 +65,11 @@ def _write_format(path):
         file.write(b"tracecode format %d\n" % FORMAT)
         file.flush()
         os.fsync(file.fileno())
+    # A power cut must not leave the format of a ledger that has no journal.
+    for directory in (path / "journal", path / "index", path):
+        _sync_directory(directory)
     os.rename(path / "format.new", path / "format")
-    for directory in (path / "journal", path / "index", path, path.parent):
+    for directory in (path, path.parent):
         _sync_directory(directory)
 
 
@@ -69,20 +89,46 @@ def _lock_directory(path):
     return descriptor
 
 
-cdef lmdb.Env *_open_environment(str path, size_t map_size_bytes, unsigned int flags) except NULL:
+cdef lmdb.Env *_open_environment(
+    str path, size_t map_size_bytes, unsigned int flags, bint forgettable
+) except NULL:
+    """An environment, made if need be. LMDB does not sync the two pages that a file begins with, and refuses
+    a file in which a power cut tore them; so they are synced here, and where the cut came before that and
+    the environment is `forgettable`, the file, which holds nothing yet, is made again."""
     cdef lmdb.Env *env = NULL
     cdef bytes name = os.fsencode(path)
+    cdef str file = f"{path}/data.mdb"
+    cdef size_t size = _file_size(file)
+    cdef int code = _make_environment(name, map_size_bytes, flags, &env)
+    if code == lmdb.INVALID and forgettable and size <= 2 * _page_bytes:
+        os.unlink(file)
+        size = 0
+        code = _make_environment(name, map_size_bytes, flags, &env)
+    if code != 0:
+        raise lmdb_error(code, f"opening {path}")
+    if size == 0 and not flags & (lmdb.READ_ONLY | lmdb.NO_SYNC):
+        try:
+            _sync_file(file)
+        except BaseException:
+            lmdb.env_close(env)
+            raise
+    return env
+
+
+cdef int _make_environment(bytes name, size_t map_size_bytes, unsigned int flags, lmdb.Env **made):
+    """LMDB's return code; without an error `made` is open."""
+    cdef lmdb.Env *env = NULL
     cdef int code = lmdb.env_create(&env)
     if code == 0:
         # Only a reader that finds no map size of its own in the file would keep LMDB's 1 MiB.
         code = lmdb.env_set_mapsize(env, map_size_bytes)
     if code == 0:
         code = lmdb.env_open(env, name, flags | lmdb.NO_TLS | lmdb.NO_READ_AHEAD, 0o600)
-    if code != 0:
-        if env != NULL:
-            lmdb.env_close(env)
-        raise lmdb_error(code, f"opening {path}")
-    return env
+    if code != 0 and env != NULL:
+        lmdb.env_close(env)
+    elif code == 0:
+        made[0] = env
+    return code
 
 
 cdef unsigned int _open_database(lmdb.Env *env, str path, unsigned int flags, bint read_only) except? 0:

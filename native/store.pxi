@@ -188,9 +188,9 @@ cdef class Store:
         if not self.read_only:
             os.makedirs(journal, mode=0o700, exist_ok=True)
             os.makedirs(index, mode=0o700, exist_ok=True)
-        self.journal_env = _open_environment(journal, map_size_bytes, flags)
+        self.journal_env = _open_environment(journal, map_size_bytes, flags, not known)
         self.journal_dbi = _open_database(self.journal_env, journal, lmdb.INTEGER_KEY, self.read_only)
-        self.index_env = _open_environment(index, map_size_bytes, flags)
+        self.index_env = _open_environment(index, map_size_bytes, flags, not self.read_only)
         self.index_dbi = _open_database(self.index_env, index, 0, self.read_only)
         self.reader_check()
         cdef lmdb.Stat stat

@@ -306,6 +306,50 @@ def test_nothing_is_added_before_the_replay_is_done(directory: Path) -> None:
         assert store.append(b"entry 3") == 3
 
 
+@pytest.mark.parametrize("sectors", [range(1, 16), range(8), range(0)])
+def test_a_file_that_a_power_cut_tore_as_it_was_made_is_made_again(directory: Path, sectors: range) -> None:
+    """Pins that a ledger opens when the two pages that an index begins with reached the disk in part, and a
+    ledger that was not made to the end when those of its journal did; nothing is in them."""
+
+    def tear(name: str) -> None:
+        file = directory / name / "data.mdb"
+        pages = file.read_bytes()[: 2 * resource.getpagesize()]
+        kept = (pages[at * 512 : at * 512 + 512] if at in sectors else bytes(512) for at in range(16))
+        file.write_bytes(b"".join(kept))
+
+    with child(directory, "record(); store.commit(); say(); input()") as other:
+        read_line(other)
+    assert (directory / "index" / "data.mdb").stat().st_size == 2 * resource.getpagesize()
+    tear("index")
+    with open_store(directory) as store:
+        assert (store.applied_sequence, store.sequence) == (0, 1)
+
+    (directory / "format").unlink()
+    tear("index")
+    tear("journal")
+    with open_store(directory) as store:
+        assert (store.applied_sequence, store.sequence) == (0, 0)
+
+
+def test_a_torn_journal_of_a_ledger_is_never_made_again(directory: Path) -> None:
+    """Pins that only what holds nothing is: a ledger's journal and a longer file are refused as damaged."""
+    with open_store(directory) as store:
+        store.append(b"first")
+        store.put(b"cN", b"1")
+        store.commit()
+    for name in ("journal", "index"):
+        file = directory / name / "data.mdb"
+        whole = file.read_bytes()
+        for torn in (bytes(512) + whole[512:], whole[:512]):
+            if name == "index" and len(torn) <= 2 * resource.getpagesize():
+                continue
+            file.write_bytes(torn)
+            with pytest.raises(DataLoss, match="MDB_INVALID"):
+                open_store(directory)
+            assert file.read_bytes() == torn
+        file.write_bytes(whole)
+
+
 def test_a_commit_that_cannot_be_written_stops_the_store(directory: Path) -> None:
     """Pins that after a write error nothing more is taken, reads go on, and reopening tells the truth."""
     store = open_store(directory)
