@@ -94,7 +94,10 @@ cdef inline bint is_digits(const char *at, size_t size) noexcept nogil:
 
 
 cdef inline bint equals(string_view a, string_view b) noexcept nogil:
-    return a.size() == b.size() and memcmp(a.data(), b.data(), a.size()) == 0
+    if a.size() != b.size():
+        return False
+    # An empty view may point nowhere, which memcmp may not be given even for no bytes.
+    return a.size() == 0 or memcmp(a.data(), b.data(), a.size()) == 0
 
 
 cdef bint read_day(string_view text, int32_t *day) noexcept nogil:

@@ -327,7 +327,9 @@ cdef inline bint scan_equals(ScanText text, const char* other, Py_ssize_t length
 
 
 cdef inline bint scan_same(ScanText text, ScanText other) noexcept nogil:
-    return text.length == other.length and memcmp(text.at, other.at, text.length) == 0
+    if text.length != other.length:
+        return False
+    return text.length == 0 or memcmp(text.at, other.at, text.length) == 0
 
 
 cdef inline bint scan_starts(ScanText text, const char* other, Py_ssize_t length) noexcept nogil:
@@ -1403,9 +1405,12 @@ cdef void scan_identify(ScanElements* elements, PlainReading* out) noexcept nogi
     else:
         scan_say(out, CODE_MALFORMED, HINT_NO_SERIAL)
         return
-    memcpy(out.identifier, gtin.at, gtin.length)
+    # What is not said points nowhere, which memcpy may not be given even for no bytes.
+    if gtin.length:
+        memcpy(out.identifier, gtin.at, gtin.length)
     out.identifier_length = <int>gtin.length
-    memcpy(out.lot, lot.at, lot.length)
+    if lot.length:
+        memcpy(out.lot, lot.at, lot.length)
     out.lot_length = <int>lot.length
     if elements.values[ELEMENT_EXPIRY].length:
         out.expiry_days = scan_read_date(elements.values[ELEMENT_EXPIRY].at)

@@ -464,7 +464,7 @@ cdef class Store:
                 code = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
             while code == 0:
                 data = <const char *> stored.data
-                if key.size != sizeof(sequence) or (<uint64_t *> key.data)[0] != sequence:
+                if key.size != sizeof(sequence) or memcmp(key.data, &sequence, sizeof(sequence)) != 0:
                     raise self._entry_lost(sequence, "is missing")
                 if stored.size < 4:
                     raise self._entry_lost(sequence, "is cut short")
@@ -973,7 +973,9 @@ cdef class Store:
             code[0] = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
         while code[0] == 0 and candidates.size() < limit:
             data = <const char *> stored.data
-            if key.size != sizeof(sequence) or (<uint64_t *> key.data)[0] != sequence or stored.size < 4:
+            if key.size != sizeof(sequence) or memcmp(key.data, &sequence, sizeof(sequence)) != 0:
+                break
+            if stored.size < 4:
                 break
             memcpy(&crc, data, 4)
             if crc32c_extend(0, data + 4, stored.size - 4) != crc:
