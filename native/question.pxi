@@ -15,9 +15,9 @@ cdef WireField WIRE_QUESTION[WIRE_FIELDS_MAX]
 
 # 3 of a question are the units of a split pack, which is never plain.
 wire_declare(WIRE_VERIFY, {
-    1: (WIRE_TEXT, 12), 2: (WIRE_REPEATED, 0), 3: (WIRE_PART, 0), 4: (WIRE_LABEL, 0), 5: (WIRE_NUMBER, 0),
+    1: (WIRE_TEXT, 12), 2: (WIRE_REPEATED, 0), 3: (WIRE_PART, 0), 4: (WIRE_LABEL, 128), 5: (WIRE_NUMBER, 0),
 })
-wire_declare(WIRE_QUESTION, {1: (WIRE_LABEL, 0), 2: (WIRE_TEXT, 50)})
+wire_declare(WIRE_QUESTION, {1: (WIRE_LABEL, SCAN_OCTETS_MAX), 2: (WIRE_TEXT, 50)})
 
 
 cdef bint answer_question(Store store, string_view request, int64_t now_ns) noexcept nogil:

@@ -6,16 +6,22 @@
 # written again as the same bytes. Nothing is copied; what was read points into the
 # document. The limits of texts are those of tracecode/document.py.
 
+from tracecode import document as _document
+
 cdef enum:
     # What a field is; 0 is a field that makes the document not plain.
     WIRE_TEXT = 1     # a string of at most `bytes_max` bytes without control or invisible characters
-    WIRE_LABEL        # any string
+    WIRE_LABEL        # any string of at most `bytes_max` bytes
     WIRE_FLAG
     WIRE_NUMBER       # uint32, or an enum or int32 that is not negative
     WIRE_TIME         # int64
     WIRE_PART         # a message
     WIRE_REPEATED     # strings or messages in a row, looked at by the caller
     WIRE_FIELDS_MAX = 25
+
+cdef enum:
+    # Of a text that we have written ourselves; its bound was checked when it came.
+    KEPT_BYTES_MAX = 1 << 20
 
 cdef struct WireField:
     int kind
@@ -47,7 +53,10 @@ cdef void wire_declare(WireField *fields, dict kinds):
 def _wire_load():
     """Fill the tables; proto/tracecode/v1/document.proto has the numbers."""
     cdef int point
-    label, flag, number = (WIRE_LABEL, 0), (WIRE_FLAG, 0), (WIRE_NUMBER, 0)
+    flag, number, kept = (WIRE_FLAG, 0), (WIRE_NUMBER, 0), (WIRE_LABEL, KEPT_BYTES_MAX)
+    line = {name: (WIRE_LABEL, bytes_max) for name, bytes_max in _document.LINE_LABELS.items()}
+    supplier = {name: (WIRE_LABEL, bytes_max) for name, bytes_max in _document.SUPPLIER_LABELS.items()}
+    certificate = (WIRE_LABEL, _document.CERTIFICATE_TYPE_BYTES_MAX)
     # 17 and 19 to 22 are the kinds of documents that are never plain.
     wire_declare(WIRE_DOCUMENT, {
         1: (WIRE_TEXT, 12), 2: (WIRE_TEXT, 64), 3: (WIRE_PART, 0), 4: (WIRE_REPEATED, 0), 5: (WIRE_TEXT, 64),
@@ -59,17 +68,21 @@ def _wire_load():
     wire_declare(WIRE_LINE, {
         1: number, 2: (WIRE_TEXT, 50), 3: (WIRE_REPEATED, 0), 4: (WIRE_TEXT, 17), 5: flag, 6: (WIRE_TEXT, 64),
         7: (WIRE_TEXT, 30), 8: (WIRE_TEXT, 10), 9: (WIRE_TEXT, 10), 10: (WIRE_TEXT, 64), 11: (WIRE_TEXT, 400),
-        12: flag, 13: label, 14: label, 15: label, 16: (WIRE_TEXT, 200), 17: (WIRE_TEXT, 400), 18: label,
-        19: label, 20: label, 21: number, 22: flag, 24: (WIRE_TEXT, 2000),
+        12: flag, 13: line["unit_price"], 14: line["final_price"], 15: line["product_barcode"],
+        16: (WIRE_TEXT, 200), 17: (WIRE_TEXT, 400), 18: line["pricing_unit_type"],
+        19: line["fee_detail_number"], 20: line["shelf"], 21: number, 22: flag, 24: (WIRE_TEXT, 2000),
     })
     wire_declare(WIRE_SALE, {
         1: number, 2: (WIRE_TEXT, 128), 3: (WIRE_TEXT, 128), 4: number, 5: number, 6: (WIRE_TEXT, 128),
-        7: label, 8: (WIRE_TEXT, 128), 9: label, 10: (WIRE_TEXT, 128), 11: label, 12: (WIRE_TEXT, 128),
-        13: flag, 14: (WIRE_TEXT, 128),
+        7: certificate, 8: (WIRE_TEXT, 128), 9: certificate, 10: (WIRE_TEXT, 128), 11: certificate,
+        12: (WIRE_TEXT, 128), 13: flag, 14: (WIRE_TEXT, 128),
     })
-    wire_declare(WIRE_RECEIPT, {1: label, 2: label, 3: label, 4: label, 5: label})
+    wire_declare(WIRE_RECEIPT, {
+        1: supplier["supplier_name"], 2: supplier["supplier_licence_number"],
+        3: supplier["delivery_note_number"], 4: supplier["invoice_code"], 5: supplier["invoice_number"],
+    })
     # proto/tracecode/v1/catalogue.proto.
-    wire_declare(WIRE_INSTITUTION, {1: label, 2: label, 3: label, 4: label, 5: flag, 6: (WIRE_REPEATED, 0)})
+    wire_declare(WIRE_INSTITUTION, {1: kept, 2: kept, 3: kept, 4: kept, 5: flag, 6: (WIRE_REPEATED, 0)})
     for point in range(0x10000):
         if chr(point).isprintable():
             WIRE_PRINTABLE[point // 8] |= 1 << (point % 8)
@@ -182,7 +195,7 @@ cdef bint wire_read(
             return False
         if kind == WIRE_TEXT and (value > fields[number].bytes_max or not wire_is_text(text, True)):
             return False
-        if kind == WIRE_LABEL and not wire_is_text(text, False):
+        if kind == WIRE_LABEL and (value > fields[number].bytes_max or not wire_is_text(text, False)):
             return False
         out.texts[number] = text
     return True

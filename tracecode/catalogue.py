@@ -53,6 +53,8 @@ TEXT_CHARACTERS_MAX: Final = 500
 # Numbers and ids that an institution or an authority makes: of the size of a document number.
 ID_CHARACTERS_MAX: Final = 64
 DRUG_CODES_MAX: Final = 1_000
+# An agreement is renewed every year or two.
+SERVICE_PERIODS_MAX: Final = 100
 # Far above any carton and any jar, and low enough to catch a code that slipped into the column.
 UNITS_MAX: Final = 1_000_000
 
@@ -206,6 +208,11 @@ def check_institution(institution: Institution) -> None:
             ),
         )
     _check_text("group_code", institution.group_code, ID_CHARACTERS_MAX)
+    if len(institution.service_periods) > SERVICE_PERIODS_MAX:
+        raise _invalid(
+            "service_periods",
+            f"{len(institution.service_periods)} periods; at most {SERVICE_PERIODS_MAX} for one institution",
+        )
     for period in institution.service_periods:
         if not period.start_date:
             raise _invalid(

@@ -21,6 +21,29 @@ LINES_MAX = 3_500
 """Lines, and codes, of one document (码上放心 platform: at most 3,500 codes per bill)."""
 
 SCAN_BYTES_MAX = 256
+LINE_LABELS = {
+    "unit_price": 32,
+    "final_price": 32,
+    "product_barcode": 128,
+    "pricing_unit_type": 64,
+    "fee_detail_number": 128,
+    "shelf": 128,
+}
+"""Texts of a line that are kept and never looked at, any character allowed, and the most bytes of each. The
+national interfaces allow at most a third of that; what they call a character may take three bytes."""
+CERTIFICATE_TYPE_BYTES_MAX = 64
+TOKEN_BYTES_MAX = 128
+DOCUMENT_NUMBER_BYTES_MAX = 64
+DRUG_CODE_BYTES_MAX = 50
+SUPPLIER_LABELS = {
+    "supplier_name": 800,
+    "supplier_licence_number": 200,
+    "delivery_note_number": 200,
+    "receipt_document_number": 200,
+    "invoice_code": 200,
+    "invoice_number": 200,
+}
+"""The same for receipts and purchase returns, which have most of these."""
 BUSINESS_TIME_MIN = 946_684_800
 """2000-01-01 UTC: earlier is a clock that was never set (ours)."""
 BUSINESS_TIME_MAX = 4_102_444_800
@@ -248,6 +271,8 @@ def read_document(content: bytes | document_pb2.Document) -> Document:
             "stock_out_number",
         ):
             _check_text(f"document.sale.{name}", getattr(sale, name), 128)
+        for name in ("person_certificate_type", "prescriber_certificate_type", "pharmacist_certificate_type"):
+            check_size(f"document.sale.{name}", getattr(sale, name), CERTIFICATE_TYPE_BYTES_MAX)
     elif kind is DocumentKind.SALE_RETURN:
         back = message.sale_return
         insured = back.settlement_type == document_pb2.SETTLEMENT_TYPE_INSURED
@@ -255,6 +280,15 @@ def read_document(content: bytes | document_pb2.Document) -> Document:
         sale_document_number = back.sale_document_number
         for name in ("sale_document_number", "settlement_id", "visit_number", "person_token"):
             _check_text(f"document.sale_return.{name}", getattr(back, name), 128)
+        check_size(
+            "document.sale_return.person_certificate_type",
+            back.person_certificate_type,
+            CERTIFICATE_TYPE_BYTES_MAX,
+        )
+    elif kind is DocumentKind.RECEIPT or kind is DocumentKind.PURCHASE_RETURN:
+        goods = getattr(message, field)
+        for label, bytes_max in SUPPLIER_LABELS.items():
+            check_size(f"document.{field}.{label}", getattr(goods, label, ""), bytes_max)
     elif kind is DocumentKind.STOCK_CHANGE:
         change_type = message.stock_change.type
         if change_type not in STOCK_CHANGE_OPERATIONS:
@@ -304,13 +338,29 @@ def check_institution_code(field: str, code: str) -> None:
         raise FieldInvalid(field, "one capital letter and eleven digits, such as P37020304446")
 
 
+def check_tokens(message: document_pb2.Document) -> None:
+    """Raise FieldInvalid if a person's token is too long. Once it is hidden its length is not known."""
+    check_size("document.operator_token", message.operator_token, TOKEN_BYTES_MAX)
+    kind = message.WhichOneof("content")
+    if kind == "sale" or kind == "sale_return":
+        content = getattr(message, kind)
+        for name in ("person_token", "prescriber_token", "pharmacist_token"):
+            check_size(f"document.{kind}.{name}", getattr(content, name, ""), TOKEN_BYTES_MAX)
+
+
+def check_size(field: str, text: str, bytes_max: int) -> None:
+    """Raise FieldInvalid if a text takes more bytes than that."""
+    # A character takes four bytes at most: most texts need no copy.
+    if len(text) * 4 > bytes_max and len(text.encode()) > bytes_max:
+        raise FieldInvalid(field, f"longer than {bytes_max} bytes; shorten it")
+
+
 def _check_text(field: str, text: str, bytes_max: int, *, required: bool = False) -> None:
     if required and not text:
         raise FieldInvalid(field, "is required")
     if not text:
         return
-    if len(text.encode()) > bytes_max:
-        raise FieldInvalid(field, f"longer than {bytes_max} bytes; shorten it")
+    check_size(field, text, bytes_max)
     if not text.isprintable():
         raise FieldInvalid(field, "has control or invisible characters; send printable text")
 
@@ -359,6 +409,10 @@ def _lines(message: document_pb2.Document, kind: DocumentKind) -> tuple[Line, ..
             value = getattr(line, name)
             if value:
                 _check_text(f"{field}.{name}", value, bytes_max)
+        for name, bytes_max in LINE_LABELS.items():
+            value = getattr(line, name)
+            if value:
+                check_size(f"{field}.{name}", value, bytes_max)
         code_count += len(line.codes) + sum(1 + len(package.child_codes) for package in line.packages)
         for at, scan in enumerate(line.codes):
             _check_scan(f"{field}.codes[{at}]", scan)

@@ -20,7 +20,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tracecode import catalogue
 from tracecode.answer import answer_findings, answer_verdict, to_timestamp
 from tracecode.code import read_scan
-from tracecode.document import NS, DocumentKind, check_institution_code
+from tracecode.document import (
+    DOCUMENT_NUMBER_BYTES_MAX,
+    DRUG_CODE_BYTES_MAX,
+    NS,
+    TOKEN_BYTES_MAX,
+    DocumentKind,
+    check_institution_code,
+    check_size,
+    check_tokens,
+)
 from tracecode.engine import open_engine
 from tracecode.engine.contract import Engine, ImportCounts, Submission, Submissions
 from tracecode.engine.records import FORMAT
@@ -46,6 +55,8 @@ PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
 IMPORT_ROWS_MAX = 1_000
 REQUEST_ID_BYTES_MAX = 64
+PAGE_TOKEN_BYTES_MAX = 512
+IDENTIFIER_BYTES_MAX = 64
 
 
 class Ledger:
@@ -194,6 +205,7 @@ class Ledger:
         hidden.CopyFrom(document)
         # What this release does not know it can neither check nor hide; a retry may pass another gateway.
         hidden.DiscardUnknownFields()
+        check_tokens(hidden)
         self._persons.hide(hidden)
         return Submission(
             document=hidden.SerializeToString(deterministic=True),
@@ -206,6 +218,7 @@ class Ledger:
     ) -> ledger_service_pb2.GetDocumentResponse:
         """A document with its verdict as first given and as it stands. Raises NotFound, FieldInvalid."""
         check_institution_code("institution_code", request.institution_code)
+        check_size("document_number", request.document_number, DOCUMENT_NUMBER_BYTES_MAX)
         if request.kind not in set(map(int, DocumentKind)):
             raise FieldInvalid("kind", "say which kind of document: SALE, RECEIPT, ...")
         found = self.engine.document(request.institution_code, request.kind, request.document_number)
@@ -230,6 +243,7 @@ class Ledger:
         """Judge codes as if they were sold now; writes nothing. Raises FieldInvalid."""
         now_ns = self._clock_ns()
         if request.person_token:
+            check_size("person_token", request.person_token, TOKEN_BYTES_MAX)
             hidden = ledger_service_pb2.VerifyCodesRequest()
             hidden.CopyFrom(request)
             hidden.person_token = self._persons.hash(request.person_token)
@@ -284,6 +298,7 @@ class Ledger:
     ) -> ledger_service_pb2.ListStockResponse:
         """Quantity stock of an institution by drug, with what is odd about it. Raises FieldInvalid."""
         check_institution_code("institution_code", request.institution_code)
+        check_size("drug_code", request.drug_code, DRUG_CODE_BYTES_MAX)
         page_size = _page_size(request.page_size)
         binding = f"{request.institution_code}/{request.drug_code}".encode()
         start = _read_page_token(request.page_token, binding)
@@ -303,14 +318,16 @@ class Ledger:
     # The catalogue and the lists.
 
     def get_product(self, identifier: str) -> catalogue_pb2.Product:
-        """Raises NotFound."""
+        """Raises NotFound, FieldInvalid."""
+        check_size("identifier", identifier, IDENTIFIER_BYTES_MAX)
         product = self.engine.product(identifier)
         if product is None:
             raise NotFound(f"no product has the identifier {identifier!r}")
         return product
 
     def get_institution(self, institution_code: str) -> catalogue_pb2.Institution:
-        """Raises NotFound."""
+        """Raises NotFound, FieldInvalid."""
+        check_size("institution_code", institution_code, IDENTIFIER_BYTES_MAX)
         institution = self.engine.institution(institution_code)
         if institution is None:
             raise NotFound(f"no institution has the code {institution_code!r}")
@@ -413,6 +430,7 @@ def _page_token(start: int, binding: bytes) -> str:
 def _read_page_token(token: str, binding: bytes) -> int:
     if not token:
         return 0
+    check_size("page_token", token, PAGE_TOKEN_BYTES_MAX)
     try:
         start, _, bound = base64.urlsafe_b64decode(token.encode()).partition(b":")
         if bound == binding and start.isdigit():
