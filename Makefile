@@ -34,7 +34,7 @@ bench: build $(VENV)/peers
 
 # Every fault and attack of tests/trust, each beside its sabotaged control; their short form is part of `make test`.
 MINUTES ?= 10
-trust: build
+trust: build $(VENV)/fuzz
 	mkdir -p .bench
 	$(BIN)/python -m pytest tests/trust --minutes=$(MINUTES) --trust-results=.bench/trust.json --timeout=1800 --verbose
 
@@ -140,6 +140,14 @@ $(VENV)/peers: pyproject.toml | build
 	$(call need,test -e /usr/include/lmdb.h,liblmdb-dev)
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
+
+# The native code once more, with coverage counters and sanitizers: only what is fuzzed for long needs it.
+$(VENV)/fuzz: $(NATIVE_SOURCES) tests/trust/native_fuzz/fuzz.pxi tests/trust/native_fuzz/build.py | build
+	$(call need,command -v clang++-14,clang-14)
+	$(call need,ls /usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.asan-x86_64.so,libclang-rt-14-dev)
+	touch $@.begun
+	$(BIN)/python tests/trust/native_fuzz/build.py
+	mv $@.begun $@
 
 # One test is a program in JavaScript that knows nothing of tracecode but proto/.
 $(NODE_MODULES)/installed: tests/node/package.json
