@@ -24,7 +24,7 @@ from tracecode.client import LedgerClient
 from tracecode.ledger import Ledger
 from tracecode.v1.catalogue_pb2 import Institution
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 def register_institutions(address: str, *institution_codes: str) -> None:
