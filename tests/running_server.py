@@ -24,6 +24,7 @@ from tracecode.client import LedgerClient
 from tracecode.ledger import Ledger
 from tracecode.v1.catalogue_pb2 import Institution
 
+# A machine that is busy with other things takes its time.
 START_SECONDS = 60.0
 
 
