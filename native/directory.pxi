@@ -135,7 +135,10 @@ cdef unsigned int _open_database(lmdb.Env *env, str path, unsigned int flags, bi
     """The handle of an environment's one database, made if need be."""
     cdef lmdb.Txn *txn = NULL
     cdef unsigned int dbi = 0
+    cdef int dead = 0
     cdef int code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY if read_only else 0, &txn)
+    if code == lmdb.READERS_FULL and lmdb.reader_check(env, &dead) == 0 and dead > 0:
+        code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY if read_only else 0, &txn)
     if code == 0:
         code = lmdb.dbi_open(txn, NULL, flags if read_only else flags | lmdb.CREATE, &dbi)
         if code == 0:

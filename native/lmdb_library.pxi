@@ -5,7 +5,7 @@ import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 
-from tracecode.errors import DataLoss, EngineStopped, Overloaded
+from tracecode.errors import DataLoss, EngineStopped, Overloaded, StorageFull
 
 cimport lmdb
 
@@ -47,9 +47,9 @@ def lmdb_error(int code, str doing):
     "writing the journal in /var/lib/tracecode"; the sentence ends with what to do about it."""
     text = f"{doing}: {lmdb.strerror(code).decode(errors='replace')}"
     if code == lmdb.MAP_FULL:
-        return EngineStopped(f"{text}. Restart with a larger map_size_bytes; nothing acknowledged is lost")
-    if code == errno.ENOSPC or code == errno.EDQUOT:
-        return EngineStopped(f"{text}. Free disk space, then restart; nothing acknowledged is lost")
+        return StorageFull(f"{text}. Restart with a larger map_size_bytes; nothing acknowledged is lost")
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageFull(f"{text}. Free disk space; nothing acknowledged is lost, and it goes on by itself")
     if code == lmdb.READERS_FULL:
         return Overloaded(f"{text}. Fewer processes may read this directory at a time")
     if code == lmdb.TXN_FULL:

@@ -15,12 +15,13 @@
 #
 # An allocation that fails in the C++ parts ends the process: what was answered is in the journal.
 
+import errno
 import os
 import threading
 import time
 from pathlib import Path
 
-from tracecode.errors import DataLoss, EngineStopped, Overloaded
+from tracecode.errors import DataLoss, EngineStopped, Overloaded, StorageFull
 
 from cython.operator cimport dereference as inner
 from cython.operator cimport preincrement
@@ -35,6 +36,7 @@ cdef enum:
     QUESTION_WITH_GIL_BYTES_MAX = 4096
     REPLAY_AT_ONCE = 8192
     SPARE_RECORDS_MIN = 200_000   # smaller overlays are made when they are needed
+    SHORT_WRITE_FREE_BYTES = 64 << 20    # with less room than this a write error is taken for a full disk
 
 cdef enum:
     # What a look-up found; every other value is a return code of LMDB, which uses none of these.
@@ -92,6 +94,7 @@ cdef class Store:
 
     `overlay_bytes_max` bounds the records held in memory: from half of it they are written back, at the
     bound `append` and `clear` raise Overloaded. `sync=False` gives up durability, for measurements only.
+    A writer checks the pages of both files before it uses them, with `full_check=False` not their leaves.
     Raises EngineStopped if the directory cannot be used, DataLoss if it is damaged.
     """
 
@@ -103,6 +106,8 @@ cdef class Store:
     cdef int lock_descriptor
     cdef size_t overlay_bytes_max
     cdef object flush_thread
+    cdef double flush_again_seconds     # after a flush found no room: not before this time
+    cdef str flush_failure              # and what it said
 
     cdef lmdb.Env *journal_env
     cdef lmdb.Env *index_env
@@ -156,6 +161,7 @@ cdef class Store:
         size_t overlay_bytes_max,
         bint read_only=False,
         bint sync=True,
+        bint full_check=True,
     ):
         if self.directory is not None:
             raise ValueError("a Store is opened once; make a new one")
@@ -172,18 +178,20 @@ cdef class Store:
         self.overlay_bytes_max = overlay_bytes_max
         _open_directories.add(self.directory)
         try:
-            self._open(map_size_bytes, sync)
+            self._open(map_size_bytes, sync, full_check)
         except BaseException:
             self._release()
             raise
 
-    def _open(self, size_t map_size_bytes, bint sync):
+    def _open(self, size_t map_size_bytes, bint sync, bint full_check):
         cdef unsigned int flags = lmdb.READ_ONLY if self.read_only else 0
         if not sync:
             flags |= lmdb.NO_SYNC
         if not self.read_only:
             self.lock_descriptor = _lock_directory(self.path)
         known = _check_format(self.path, self.read_only)
+        if known and not self.read_only:
+            _check_files(self.directory, full_check)
         journal, index = f"{self.directory}/journal", f"{self.directory}/index"
         if not self.read_only:
             os.makedirs(journal, mode=0o700, exist_ok=True)
@@ -525,7 +533,8 @@ cdef class Store:
 
     def commit(self):
         """Make the pending entries durable, in one transaction of the journal, and keep the records put
-        since the last commit. An error stops the store: then only reopening tells what was written."""
+        since the last commit. Raises StorageFull, and keeps nothing, where there is no room for them. Any
+        other error stops the store: then only reopening tells what was written."""
         cdef int code
         self._check_writable()
         self._check_replayed()
@@ -537,7 +546,11 @@ cdef class Store:
             if code != 0:
                 # Whoever reads on reads what is known to be durable.
                 self.rollback()
-                self.stopped = str(lmdb_error(code, f"writing {self.directory}/journal"))
+                error = lmdb_error(code, f"writing {self.directory}/journal")
+                if self._is_full(code) and not self._is_in_panic():
+                    # LMDB has dropped the transaction before it wrote the meta page: nothing of it counts.
+                    raise error if isinstance(error, StorageFull) else StorageFull(str(error))
+                self.stopped = str(error)
                 raise EngineStopped(self.stopped)
         self._lock()
         self.durable += self.pending.size()
@@ -629,6 +642,7 @@ cdef class Store:
         if self.live.bytes() > self.overlay_bytes_max // 2:
             if self.frozen != NULL and self.live.bytes() + self.frozen.bytes() > self.overlay_bytes_max:
                 self._join_flush()
+                self._check_flushed()
             self._start_flush()
 
     def configure(
@@ -728,9 +742,12 @@ cdef class Store:
             return
         self._join_flush()
         self._check_writable()
+        if self.frozen != NULL:
+            self._write_back()
+            self._check_flushed()
         if self._freeze():
             self._write_back()
-            self._check_writable()
+            self._check_flushed()
 
     def close(self):
         """Write back what was committed, forget what was not, and release the files. Safe to call twice.
@@ -741,7 +758,9 @@ cdef class Store:
         self._join_flush()
         if not self.read_only and self.stopped is None:
             self.rollback()
-            if self._freeze():
+            if self.frozen != NULL:
+                self._write_back()
+            if self.frozen == NULL and self._freeze():
                 self._write_back()
         self._release()
 
@@ -918,8 +937,12 @@ cdef class Store:
         return 0
 
     cdef int begin_read(self, lmdb.Env *env, lmdb.Txn **txn) noexcept nogil:
-        """A read transaction. Another process may have grown the map meanwhile: then ours grows too."""
+        """A read transaction. Another process may have grown the map meanwhile: then ours grows too. Where
+        no place is left for a reader, those that died give theirs."""
+        cdef int dead = 0
         cdef int code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY, txn)
+        if code == lmdb.READERS_FULL and lmdb.reader_check(env, &dead) == 0 and dead > 0:
+            code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY, txn)
         if code == lmdb.MAP_RESIZED:
             lmdb.env_set_mapsize(env, 0)
             code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY, txn)
@@ -1005,7 +1028,16 @@ cdef class Store:
         return done
 
     cdef int write_journal(self) noexcept nogil:
-        """The pending entries in one durable transaction. Only readers touch `pending` meanwhile."""
+        """The pending entries in one durable transaction; once more, if the map was full and readers that
+        died kept its pages."""
+        cdef int dead = 0
+        cdef int code = self.write_pending()
+        if code == lmdb.MAP_FULL and lmdb.reader_check(self.journal_env, &dead) == 0 and dead > 0:
+            code = self.write_pending()
+        return code
+
+    cdef int write_pending(self) noexcept nogil:
+        """One try of `write_journal`. Only readers touch `pending` meanwhile."""
         cdef lmdb.Txn *txn = NULL
         cdef lmdb.Val key, stored
         cdef uint64_t sequence = self.durable
@@ -1177,11 +1209,13 @@ cdef class Store:
 
     def _start_flush(self):
         """Write the live overlay back in a thread of its own, unless one is at work."""
-        if not self._flushing() and self._freeze():
+        if self._flushing() or self.stopped is not None or time.monotonic() < self.flush_again_seconds:
+            return
+        if self.frozen != NULL or self._freeze():
             self._begin_in_thread(self._write_back)
 
     cdef bint _flushing(self) except -1:
-        return self.flush_thread is not None and (self.flush_thread.is_alive() or self.frozen != NULL)
+        return self.flush_thread is not None and self.flush_thread.is_alive()
 
     def _begin_in_thread(self, work):
         self.flush_thread = threading.Thread(target=work, name="tracecode-flush")
@@ -1227,10 +1261,38 @@ cdef class Store:
                 if written.records() > SPARE_RECORDS_MIN:
                     capacity = self.capacity_like(written)
                 del written
-                if capacity != 0:
+                if capacity != 0 and self.spare == NULL:
                     self.make_spare(capacity)
-        if code != 0:
+        if code != 0 and self._is_full(code):
+            # The records stay where they are, and are written once there is room.
+            self.flush_failure = str(lmdb_error(code, f"writing {self.directory}/index"))
+            self.flush_again_seconds = time.monotonic() + 1.0
+        elif code != 0:
             self.stopped = str(lmdb_error(code, f"writing {self.directory}/index"))
+
+    cdef int _check_flushed(self) except -1:
+        """Raise what kept the frozen overlay from being written back, if anything did."""
+        self._check_writable()
+        if self.frozen != NULL:
+            raise StorageFull(self.flush_failure)
+        return 0
+
+    cdef bint _is_in_panic(self) except -1:
+        """Whether LMDB could not write the journal's meta page: then it does not know what counts."""
+        cdef lmdb.Txn *txn = NULL
+        cdef int code = self.begin_read(self.journal_env, &txn)
+        if code == 0:
+            lmdb.txn_abort(txn)
+        return code == lmdb.PANIC
+
+    cdef bint _is_full(self, int code) except -1:
+        """Whether a write failed for want of room. LMDB calls a write that was cut short an I/O error."""
+        if code in (lmdb.MAP_FULL, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        if code != errno.EIO:
+            return False
+        room = os.statvfs(self.directory)
+        return room.f_bavail * room.f_frsize < SHORT_WRITE_FREE_BYTES
 
     def _release(self):
         """Close the files when nobody walks them any more."""

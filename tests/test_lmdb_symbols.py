@@ -10,7 +10,7 @@ import lmdb
 import pytest
 
 from tracecode import _native
-from tracecode.errors import DataLoss, EngineStopped, Overloaded, TracecodeError
+from tracecode.errors import DataLoss, EngineStopped, Overloaded, StorageFull, TracecodeError
 
 # lmdb.h of 0.9 numbers its return codes from MDB_KEYEXIST to MDB_BAD_DBI (MDB_LAST_ERRCODE).
 LMDB_CODES = range(-30799, -30780 + 1)
@@ -56,7 +56,7 @@ def test_every_code_of_lmdb_becomes_a_sentence(code: int) -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (-30792, EngineStopped, "larger map_size_bytes"),
+        (-30792, StorageFull, "larger map_size_bytes"),
         (-30788, EngineStopped, "smaller overlay_bytes_max"),
         (-30790, Overloaded, "Fewer processes"),
         (-30796, DataLoss, "rebuilt from the journal"),
@@ -64,7 +64,7 @@ def test_every_code_of_lmdb_becomes_a_sentence(code: int) -> None:
         (-30793, DataLoss, "rebuilt from the journal"),
         (-30794, DataLoss, "another LMDB format"),
         (-30795, EngineStopped, "Restart the service"),
-        (errno.ENOSPC, EngineStopped, "Free disk space"),
+        (errno.ENOSPC, StorageFull, "Free disk space"),
         (errno.EIO, EngineStopped, "look at the disk"),
     ],
 )

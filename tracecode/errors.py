@@ -7,6 +7,7 @@ TracecodeError
  |    +-- RequestReused                same request_id, other document
  +-- NotFound (LookupError)            asked for something the ledger does not know
  +-- Overloaded                        the engine pushes back; wait and send again
+ |    +-- StorageFull                  no room on the disk or in the map; questions are answered on
  +-- DataLoss                          stored bytes are not what was written
  +-- EngineStopped                     the engine is closed, or stopped after a write error
  +-- RuleBaseInvalid (ValueError)      a rule base file that cannot be used; names the line
@@ -60,6 +61,13 @@ class Overloaded(TracecodeError):
     def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class StorageFull(Overloaded):
+    """There is no room for another document; nothing was done. It goes on by itself once there is."""
+
+    def __init__(self, message: str, retry_after_seconds: float = 10.0) -> None:
+        super().__init__(message, retry_after_seconds)
 
 
 class DataLoss(TracecodeError):

@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import Future, InvalidStateError
 
 from tracecode.engine.contract import Engine, Recorded, Submissions
-from tracecode.errors import EngineStopped, Overloaded
+from tracecode.errors import EngineStopped, Overloaded, StorageFull
 
 BATCH_DOCUMENTS_MAX = 2_000
 """Documents in one commit: bounds how long the first of them waits."""
@@ -32,6 +32,8 @@ class GroupCommit:
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._waiting_documents = 0
         self._stopped = False
+        self.refusal = ""
+        """Why no document is taken now; empty while they are."""
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="tracecode-engine", daemon=True)
         self._thread.start()
@@ -43,12 +45,14 @@ class GroupCommit:
 
     def submit(self, submissions: Submissions) -> RecordedFuture:
         """A future of what the engine says of each document, or why it could not be asked; resolved when
-        they are durable. Raises Overloaded when too many wait, EngineStopped.
+        they are durable. Raises Overloaded when too many wait, StorageFull, EngineStopped.
         """
         future: RecordedFuture = Future()
         with self._lock:
             if self._stopped:
                 raise EngineStopped("the ledger is closed")
+            if self.refusal:
+                raise StorageFull(self.refusal)
             if self._waiting_documents >= WAITING_DOCUMENTS_MAX:
                 raise Overloaded(f"{WAITING_DOCUMENTS_MAX} documents are waiting; send it again in a second")
             self._waiting_documents += len(submissions)
@@ -105,7 +109,7 @@ class GroupCommit:
         try:
             return [*self._engine.record(submissions)]
         except Exception as error:
-            if len(submissions) <= 1 or isinstance(error, EngineStopped):
+            if len(submissions) <= 1 or isinstance(error, EngineStopped | StorageFull):
                 # Nobody may be left waiting; what the engine could not do, each of them learns.
                 return [error] * len(submissions)
             # Nothing was kept. One document must not take its neighbours with it, and what is too much

@@ -33,7 +33,7 @@ from tracecode.document import (
 from tracecode.engine import open_engine
 from tracecode.engine.contract import Engine, ImportCounts, Submission, Submissions
 from tracecode.engine.records import FORMAT
-from tracecode.errors import DocumentRejected, FieldInvalid, ImportInvalid, NotFound
+from tracecode.errors import DocumentRejected, FieldInvalid, ImportInvalid, NotFound, StorageFull
 from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.group_commit import GroupCommit, RecordedFuture
 from tracecode.person import PersonKey
@@ -97,6 +97,19 @@ class Ledger:
         """Documents that wait for the engine."""
         return self._commits.waiting
 
+    @property
+    def refusal(self) -> str:
+        """Why nothing is written now; empty while documents and imports are taken. Questions always are."""
+        return self._commits.refusal
+
+    @refusal.setter
+    def refusal(self, reason: str) -> None:
+        self._commits.refusal = reason
+
+    def free_dead_readers(self) -> int:
+        """Free what processes hold that died while they read; how many there were."""
+        return self.engine.free_dead_readers()
+
     # Documents.
 
     def submit(
@@ -104,7 +117,7 @@ class Ledger:
     ) -> VerdictFuture:
         """Record a document; the future holds its verdict once it is durable.
 
-        The future raises DocumentRejected or EngineStopped. Raises Overloaded, EngineStopped and
+        The future raises DocumentRejected, StorageFull or EngineStopped. Raises Overloaded, EngineStopped and
         FieldInvalid (request_id) at once. `document` is not changed.
         """
         submission = self._submission(document, request_id, receive_time_ns)
@@ -333,10 +346,15 @@ class Ledger:
             raise NotFound(f"no institution has the code {institution_code!r}")
         return institution
 
+    def _check_room(self) -> None:
+        if self.refusal:
+            raise StorageFull(self.refusal)
+
     def import_products(
         self, products: Sequence[catalogue_pb2.Product]
     ) -> catalogue_service_pb2.ImportResult:
         """Create or update products, all or nothing. Raises ImportInvalid."""
+        self._check_room()
         _check_rows(products, catalogue.check_product)
         return _result(self.engine.import_products(products, self._clock_ns()))
 
@@ -344,11 +362,13 @@ class Ledger:
         self, institutions: Sequence[catalogue_pb2.Institution]
     ) -> catalogue_service_pb2.ImportResult:
         """Create or update institutions, all or nothing. Raises ImportInvalid."""
+        self._check_room()
         _check_rows(institutions, catalogue.check_institution)
         return _result(self.engine.import_institutions(institutions, self._clock_ns()))
 
     def import_holds(self, holds: Sequence[catalogue_pb2.Hold]) -> catalogue_service_pb2.ImportResult:
         """Create or update holds, all or nothing. Raises ImportInvalid."""
+        self._check_room()
         _check_rows(holds, catalogue.check_hold)
         return _result(self.engine.import_holds(holds, self._clock_ns()))
 
@@ -356,6 +376,7 @@ class Ledger:
         self, replacements: Sequence[catalogue_pb2.CodeReplacement]
     ) -> catalogue_service_pb2.ImportResult:
         """Create or update code replacements, all or nothing. Raises ImportInvalid."""
+        self._check_room()
         _check_rows(replacements, catalogue.check_code_replacement)
         return _result(self.engine.import_code_replacements(replacements, self._clock_ns()))
 

@@ -28,7 +28,7 @@ from types import ModuleType
 
 from tracecode.client import CallFailed, LedgerClient
 from tracecode_server.permissions import find_openings
-from tracecode_server.settings import split_address
+from tracecode_server.settings import Settings, split_address
 
 SYNCS = 40
 SYNC_BYTES = 4_096
@@ -36,8 +36,8 @@ SYNC_BYTES = 4_096
 SYNC_SLOW_SECONDS = 0.05
 # No disk that keeps its promise at a power cut is as quick as this; 20 µs is a copy in memory.
 SYNC_TOO_QUICK_SECONDS = 0.00002
-FREE_BYTES_MIN = 512 * 1024**2
-FREE_BYTES_WANTED = 10 * 1024**3
+FREE_BYTES_MIN: int = Settings.model_fields["disk_free_bytes_min"].default
+FREE_BYTES_WANTED: int = Settings.model_fields["disk_free_bytes_low"].default
 MEMORY_BYTES_WANTED = 1024**3
 OPEN_FILES_WANTED = 1_024
 # The year in which the nationwide collection became complete; an earlier clock was never set.
@@ -242,14 +242,14 @@ def check_file_system(directory: Path) -> Check:
 
 
 def check_space(directory: Path) -> Check:
-    """Room to write: a full disk stops the service, though it loses nothing."""
+    """Room to write: below the least nothing is written, though nothing is lost."""
     try:
         free = shutil.disk_usage(_find_existing(directory)).free
     except OSError as error:
         return Check("free space", Level.FAIL, str(error.strerror), "name a folder that can be read")
     seen = f"{free / 1024**3:.1f} GiB"
     if free < FREE_BYTES_MIN:
-        return Check("free space", Level.FAIL, seen, "free some; below 0.5 GiB the service would soon stop")
+        return Check("free space", Level.FAIL, seen, "free some; below 0.5 GiB nothing is written")
     if free < FREE_BYTES_WANTED:
         return Check("free space", Level.WARN, seen, "10 GiB should be free: the journal only grows")
     return Check("free space", Level.OK, seen)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
@@ -14,6 +16,7 @@ from tracecode.answer import pass_finding
 from tracecode.ledger import Ledger
 from tracecode.v1 import finding_pb2
 from tracecode_server.call_figures import CallFigures
+from tracecode_server.disk_space import count_free_bytes
 from tracecode_server.settings import split_address
 from tracecode_server.status import refuse
 
@@ -32,7 +35,9 @@ REPEAT = finding_pb2.Verdict(repeat=True).SerializeToString()
 class Metrics:
     """The figures of one service, in a registry of their own."""
 
-    def __init__(self, ledger: Ledger, calls: Collector | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, calls: Collector | None = None, data_directory: Path | None = None
+    ) -> None:
         """The ledger is asked at every scrape for its last entry and for what waits.
 
         `calls` has the figures of the calls; without it nobody has called.
@@ -61,6 +66,17 @@ class Metrics:
             "tracecode_sequence", "The last entry written to the journal.", registry=self.registry
         )
         sequence.set_function(lambda: ledger.engine.sequence)
+        writing = Gauge(
+            "tracecode_writing",
+            "1 while documents are taken, 0 while the disk has too little room for them.",
+            registry=self.registry,
+        )
+        writing.set_function(lambda: not ledger.refusal)
+        if data_directory is not None:
+            free = Gauge(
+                "tracecode_disk_free_bytes", "Room on the disk of the ledger.", registry=self.registry
+            )
+            free.set_function(partial(count_free_bytes, data_directory))
         self._server: tuple[WSGIServer, Thread] | None = None
 
     def start(self, listen: str) -> str:

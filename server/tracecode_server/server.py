@@ -25,6 +25,7 @@ from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
 from tracecode.rule_base import RuleBase, RuleBaseFile
 from tracecode_server.call_figures import CallFigures
+from tracecode_server.disk_space import DiskSpace
 from tracecode_server.edges import Edges
 from tracecode_server.listener import Listener
 from tracecode_server.log import LibraryLog, build_log
@@ -167,6 +168,8 @@ async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.Filte
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     waits = {asyncio.create_task(told.wait()), asyncio.create_task(edge.engine_stopped.wait())}
+    disk = DiskSpace(ledger, settings, log)
+    watch_disk = asyncio.create_task(disk.watch())
     starting = asyncio.create_task(edge.start())
     await asyncio.wait({starting, *waits}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -183,7 +186,7 @@ async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.Filte
     gc.freeze()
     watch = asyncio.create_task(_watch_rule_base(ledger, settings, log))
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for task in (watch, *waits):
+    for task in (watch, watch_disk, *waits):
         task.cancel()
     await edge.drain(settings.drain_seconds)
     return 1 if edge.engine_stopped.is_set() else 0
@@ -204,5 +207,9 @@ async def _watch_rule_base(
             log.error("rule_base_refused", message=str(error))
             continue
         if rule_base is not None:
-            sequence = await asyncio.to_thread(ledger.change_rule_base, rule_base)
+            try:
+                sequence = await asyncio.to_thread(ledger.change_rule_base, rule_base)
+            except TracecodeError as error:
+                log.error("rule_base_not_changed", error=type(error).__name__, message=str(error))
+                continue
             log.info("rule_base_changed", version=rule_base.version, sequence=sequence)

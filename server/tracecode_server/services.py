@@ -18,7 +18,7 @@ class Services:
 
     def __init__(self, ledger: Ledger, settings: Settings, calls: Collector) -> None:
         """`calls` has the figures of the calls, to be scraped with all others."""
-        self.metrics = Metrics(ledger, calls)
+        self.metrics = Metrics(ledger, calls, settings.data_directory)
         self._reads = ReadPool(settings.read_threads)
         self._ledger_service = LedgerService(
             ledger, self._reads, self.metrics, settings.stream_documents_max, settings.stream_bytes_max

@@ -96,6 +96,14 @@ class Settings(BaseSettings):
     connection_age_max_seconds: float = Field(
         1800.0, gt=0, description="A connection of that age is closed once its calls are answered."
     )
+    disk_free_bytes_low: int = Field(
+        10 * 2**30, ge=0, description="With less room on the data directory's disk the log and metrics warn."
+    )
+    disk_free_bytes_min: int = Field(
+        512 * 2**20,
+        ge=0,
+        description="With less room nothing is written; questions are answered on, and it goes on by itself.",
+    )
     read_threads: int = Field(4, ge=1, le=64, description="Threads that read histories, documents and stock.")
     drain_seconds: float = Field(
         20.0, ge=0, description="Time that calls have to finish when the service is told to stop."

@@ -63,6 +63,12 @@ TABLE: dict[type[BaseException], Row] = {
     PeerOverLimit: Row(
         grpc.StatusCode.RESOURCE_EXHAUSTED, "PEER_OVER_LIMIT", "本机请求过于频繁，请稍后重试", 0.5
     ),
+    errors.StorageFull: Row(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "STORAGE_FULL",
+        "服务器存储空间不足，单据未受理，请稍后用原单据重试并通知运维人员",
+        10.0,
+    ),
     errors.Overloaded: Row(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", "系统繁忙，请稍后用原单据重试", 1.0),
     Draining: Row(grpc.StatusCode.UNAVAILABLE, "DRAINING", "系统正在重启，请稍后用原单据重试", 1.0),
     errors.EngineStopped: Row(

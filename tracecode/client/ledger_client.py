@@ -61,7 +61,7 @@ WINDOW_MESSAGES = 4
 # Bytes of documents that a stream holds in memory until they are answered.
 WINDOW_BYTES_MAX = 8 * 1024 * 1024
 # A reason that says that nothing was done; any other failure may have come after the commit.
-NOTHING_DONE = {"OVERLOADED", "PEER_OVER_LIMIT", "DRAINING"}
+NOTHING_DONE = {"OVERLOADED", "PEER_OVER_LIMIT", "DRAINING", "STORAGE_FULL"}
 
 
 class LedgerClient:

@@ -180,5 +180,8 @@ class Engine(Protocol):
     def entries(self, after: int, limit: int) -> list[bytes]:
         """Serialized JournalEntry of the sequences after+1 .. after+limit, as far as they exist."""
 
+    def free_dead_readers(self) -> int:
+        """Free what processes hold that died while they read; how many there were. Any thread may ask."""
+
     def close(self) -> None:
         """Write back what is worth keeping and release the files. Safe to call twice."""

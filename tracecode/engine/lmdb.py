@@ -96,6 +96,10 @@ class LmdbEngine(StoreEngine):
 
         return clear
 
+    def free_dead_readers(self) -> int:
+        """Free what processes hold that died while they read; how many there were."""
+        return self.native.reader_check()
+
     def verify_plain(self, request: bytes, now_ns: int) -> bytes | None:
         """The answer to a question of which every code is plainly in order, else None."""
         return self.native.verify(request, now_ns)

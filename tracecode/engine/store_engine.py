@@ -370,6 +370,10 @@ class StoreEngine:
         """Serialized JournalEntry of the sequences after+1 .. after+limit, as far as they exist."""
         return self.store.entries(after, limit)
 
+    def free_dead_readers(self) -> int:
+        """Nobody else reads it."""
+        return 0
+
     def close(self) -> None:
         """Release the store. Safe to call twice."""
         with self._lock:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tracecode.engine.records import FORMAT
 from tracecode.fsck import check as check_directory
+from tracecode.fsck import repair as repair_directory
 from tracecode.rule_base import RuleBase
 from tracecode_server.cli.exit_code import ExitCode
 from tracecode_server.cli.screen import JsonOption, build_table, open_screen, show, track, write_json
@@ -25,14 +26,22 @@ def fsck(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Data folder; no service may have it open.")
     ],
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Rebuild what the journal's entries can bring back; damaged files are kept aside.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Derive everything again from the journal and compare it with what is stored. Changes nothing.
+    """Derive everything again from the journal and compare it with what is stored. Lists the entries of the
+    journal that cannot be read. Changes nothing without --repair.
 
-    Exit 4: something is not as it was written.
+    Exit 1: something was wrong and is repaired. Exit 4: something is not as it was written.
     """
     with track("entries") as bar:
-        report = check_directory(directory, bar.show)
+        report = (repair_directory if repair else check_directory)(directory, bar.show)
     if as_json:
         write_json(
             {
@@ -41,6 +50,8 @@ def fsck(
                 "records": report.records,
                 "wrong": report.wrong,
                 "lines": list(report.lines),
+                "damaged": [list(entries) for entries in report.damaged],
+                "aside": "" if report.aside is None else str(report.aside),
             }
         )
     else:
@@ -52,6 +63,10 @@ def fsck(
             Text(f"ok: {sums}", "green") if report.ok else Text(f"{report.wrong:,} wrong of {sums}", "red")
         )
         screen.print(verdict)
+        if report.aside is not None:
+            screen.print(Text(f"repaired; the damaged files are in {show(str(report.aside))}", "yellow"))
+    if report.aside is not None:
+        raise typer.Exit(ExitCode.FINDINGS)
     if not report.ok:
         raise typer.Exit(ExitCode.DATA_LOSS)
 
