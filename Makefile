@@ -11,14 +11,14 @@ NATIVE_SOURCES := $(wildcard native/*.pyx native/*.pxi native/*.pxd native/*.h) 
 PROTOS := $(wildcard proto/tracecode/v1/*.proto)
 NODE_MODULES := tests/node/node_modules
 
-.PHONY: build native run test check bench trust gen clean packages
+.PHONY: build native run test check bench trust gen clean packages faults
 
 build: native
 
 run: build
 	$(BIN)/tracecode demo
 
-test: build check $(NODE_MODULES)/installed
+test: build check faults $(NODE_MODULES)/installed
 	$(BIN)/python -m pytest --session-timeout=480
 
 check: lint types layers contract drift stubs
@@ -34,7 +34,7 @@ bench: build $(VENV)/peers
 
 # Every fault and attack of tests/trust, each beside its sabotaged control; their short form is part of `make test`.
 MINUTES ?= 10
-trust: build $(VENV)/fuzz
+trust: build faults $(VENV)/fuzz
 	mkdir -p .bench
 	$(BIN)/python -m pytest tests/trust --minutes=$(MINUTES) --trust-results=.bench/trust.json --timeout=1800 --verbose
 
@@ -129,6 +129,12 @@ $(VENV)/packages: pyproject.toml
 	$(BIN)/python -m pip install --quiet --group dev
 	PYTHONWARNINGS=ignore TRACECODE_NATIVE=0 $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
 	mv $@.begun $@
+
+# What tests/trust inject faults with. Only root can mount a file system whose power is to be cut.
+faults:
+	$(call need,command -v strace,strace)
+	$(call need,test "$$(id -u)" != 0 || command -v mkfs.ext4,e2fsprogs)
+	$(call need,test "$$(id -u)" != 0 || command -v mkfs.xfs,xfsprogs)
 
 # What benchmarks are measured against, and what their load generators are made of. Debian would start the
 # servers it installs; RUNLEVEL keeps them still.
