@@ -156,7 +156,7 @@ class Messages:
 
     def _set(self, message: Message, field: FieldDescriptor, content: str) -> None:
         if field.is_repeated:
-            for _ in range(self.pick((1, 1, 1, 2, 3))):
+            for _ in range(self.pick((1, 1, 1, 1, 1, 1, 2, 3))):
                 if field.message_type is not None:
                     self.fill(getattr(message, field.name).add(), content)
                 else:
@@ -218,7 +218,7 @@ class Messages:
         for _ in range(self.pick((0, 1, 1, 2))):
             self.damage_field(message)
         raw = message.SerializeToString()
-        for _ in range(self.pick((0, 0, 1, 1, 2))):
+        for _ in range(self.pick((0, 1, 1, 1, 2))):
             raw = self.damage_bytes(raw)
         return raw
 
