@@ -716,7 +716,7 @@ def test_a_call_that_is_given_up_is_given_up_on_both_sides() -> None:
             assert not end._streams
         assert not linked.edge._tasks
         assert not linked.engine._futures
-        assert (linked.limits._peers["ipv4:127.0.0.1"].calls, linked.engine._open_bytes) == (0, 0)
+        assert (linked.limits._peers["ipv4:127.0.0.1"].calls, linked.engine._bytes.total) == (0, 0)
 
     run(test)
 

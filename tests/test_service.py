@@ -34,7 +34,7 @@ from wire import (
     try_raw,
 )
 
-from tracecode import group_commit
+from tracecode.fair_share import FairShare
 from tracecode.v1 import (
     catalogue_pb2,
     catalogue_service_pb2,
@@ -957,14 +957,14 @@ def test_a_ledger_with_no_room_is_told_and_nothing_is_kept(
 ) -> None:
     """Pins the push back, for a single document and within a stream."""
     before = server.ledger.service_info().sequence
-    monkeypatch.setattr(group_commit, "WAITING_DOCUMENTS_MAX", 0)
+    monkeypatch.setattr(server.ledger._commits, "_share", FairShare(0))
 
     with pytest.raises(grpc.RpcError) as caught:
         call_raw(channel, "RecordSale", serialize_sale())
     (answer,) = converse(channel, make_batch(make_sale(), make_sale()).SerializeToString())
 
     details = read_details(caught.value)
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert details["ErrorInfo"].reason == "OVERLOADED"
     assert details["RetryInfo"].retry_delay.ToMilliseconds() > 0
     assert [(result.error.reason, result.error.retryable) for result in answer.results] == [

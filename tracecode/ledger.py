@@ -113,9 +113,13 @@ class Ledger:
     # Documents.
 
     def submit(
-        self, document: document_pb2.Document, request_id: str = "", receive_time_ns: int | None = None
+        self,
+        document: document_pb2.Document,
+        request_id: str = "",
+        receive_time_ns: int | None = None,
+        source: str = "",
     ) -> VerdictFuture:
-        """Record a document; the future holds its verdict once it is durable.
+        """Record a document; the future holds its verdict once it is durable. Sources take turns.
 
         The future raises DocumentRejected, StorageFull or EngineStopped. Raises Overloaded, EngineStopped and
         FieldInvalid (request_id) at once. `document` is not changed.
@@ -143,10 +147,10 @@ class Ledger:
             with contextlib.suppress(InvalidStateError):
                 future.set_result(verdict)
 
-        self._commits.submit(Submissions.of(submission)).add_done_callback(answer)
+        self._commits.submit(Submissions.of(submission), source).add_done_callback(answer)
         return future
 
-    def submit_requests(self, message: bytes, kind: int = 0) -> RepliesFuture | None:
+    def submit_requests(self, message: bytes, kind: int = 0, source: str = "") -> RepliesFuture | None:
         """Record the documents of a serialized RecordDocumentsRequest without making objects of them.
 
         The future holds, for each request in order, a serialized Verdict as it is answered, or the error that
@@ -170,7 +174,7 @@ class Ledger:
             with contextlib.suppress(InvalidStateError):
                 future.set_result(replies)
 
-        self._commits.submit(submissions).add_done_callback(answer)
+        self._commits.submit(submissions, source).add_done_callback(answer)
         return future
 
     def verify_plain(self, request: bytes) -> bytes | None:

@@ -12,7 +12,7 @@ from tracecode_server import link
 from tracecode_server.errors import Draining
 from tracecode_server.limits import PeerLimits
 from tracecode_server.link import Link, Stream, read_call
-from tracecode_server.method import SERVICES, answer_bytes
+from tracecode_server.method import PEER, SERVICES, answer_bytes
 from tracecode_server.status import refuse, write_refusal
 
 Answer = Callable[[Any], Any]
@@ -94,6 +94,7 @@ class EdgeLink(Link):
     async def _answer(self, number: int, method: int, peer: str, request: bytes) -> None:
         admitted = False
         try:
+            PEER.set(peer)
             self._admit(peer, stream=False)
             admitted = True
             self.write(link.ANSWER, number, await self._desk.answers[method](request))
@@ -108,6 +109,7 @@ class EdgeLink(Link):
         admitted = False
         answer = self._desk.answers[method]
         try:
+            PEER.set(peer)
             self._admit(peer, stream=True)
             admitted = True
             if self._desk.server_streaming[method]:

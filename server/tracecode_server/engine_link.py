@@ -10,13 +10,14 @@ from typing import Any
 from google.protobuf.descriptor import MethodDescriptor
 
 from tracecode.errors import Overloaded
+from tracecode.fair_share import FairShare
 from tracecode_server import link
 from tracecode_server.link import Link, Stream, write_call
 from tracecode_server.method import PEER, SERVICES, from_bytes
 from tracecode_server.status import Refused, read_refusal
 
 # What may be on the way to the engine's process or wait for its answer, streams' messages aside: those are
-# bounded by each stream. Beyond it the edge pushes back.
+# bounded by each stream. Beyond it the edge pushes back on the peers that have more than their share.
 OPEN_CALLS_MAX = 4_096
 OPEN_BYTES_MAX = 64 * 1024 * 1024
 
@@ -29,16 +30,17 @@ class EngineLink(Link):
         self._numbers = itertools.count(1)
         self._futures: dict[int, asyncio.Future[bytes]] = {}
         self._streams: dict[int, Stream] = {}
-        self._open_bytes = 0
+        self._calls = FairShare(OPEN_CALLS_MAX)
+        self._bytes = FairShare(OPEN_BYTES_MAX)
 
     async def ask(self, method: int, request: bytes) -> bytes:
         """The response to a request."""
-        self._check_room(len(request))
+        peer = PEER.get()
+        self._enter(peer, len(request))
         number = next(self._numbers)
         future: asyncio.Future[bytes] = self._loop.create_future()
         self._futures[number] = future
-        self._open_bytes += len(request)
-        self.write(link.CALL, number, write_call(method, PEER.get(), request))
+        self.write(link.CALL, number, write_call(method, peer, request))
         try:
             return await future
         except asyncio.CancelledError:
@@ -46,7 +48,7 @@ class EngineLink(Link):
             raise
         finally:
             del self._futures[number]
-            self._open_bytes -= len(request)
+            self._leave(peer, len(request))
 
     async def gather(self, method: int, messages: AsyncIterator[bytes]) -> bytes:
         """The one response to a stream of messages."""
@@ -55,16 +57,18 @@ class EngineLink(Link):
 
     async def converse(self, method: int, messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         """The stream of responses to a stream of messages."""
-        self._check_room(0)
+        peer = PEER.get()
+        self._enter(peer, 0)
         number = next(self._numbers)
         stream = self._streams[number] = Stream(self, number)
-        self.write(link.CALL, number, write_call(method, PEER.get(), b""))
+        self.write(link.CALL, number, write_call(method, peer, b""))
         sender = asyncio.create_task(self._send(number, stream, messages))
         try:
             async for response in stream:
                 yield response
         finally:
             del self._streams[number]
+            self._leave(peer, 0)
             sender.cancel()
             # To a call that has ended it means nothing.
             self.write(link.CANCEL, number)
@@ -94,10 +98,16 @@ class EngineLink(Link):
                 stream.put(body)
             stream.put(None)
 
-    def _check_room(self, size: int) -> None:
-        calls = len(self._futures) + len(self._streams)
-        if calls >= OPEN_CALLS_MAX or (calls and self._open_bytes + size > OPEN_BYTES_MAX):
-            raise Overloaded(f"{calls} calls are waiting for the ledger; send it again in a second")
+    def _enter(self, peer: str, size: int) -> None:
+        if self._calls.take(peer, 1):
+            if self._bytes.take(peer, size):
+                return
+            self._calls.give_back(peer, 1)
+        raise Overloaded(f"{self._calls.total} calls are waiting for the ledger; send it again in a second")
+
+    def _leave(self, peer: str, size: int) -> None:
+        self._calls.give_back(peer, 1)
+        self._bytes.give_back(peer, size)
 
     async def _send(self, number: int, stream: Stream, messages: AsyncIterator[bytes]) -> None:
         try:

@@ -14,7 +14,7 @@ from tracecode_server.company import Company
 from tracecode_server.crossing import Crossing
 from tracecode_server.envelope import count_requests, wrap_request, wrap_results, wrap_verdict
 from tracecode_server.errors import Draining, MessageMalformed
-from tracecode_server.method import from_bytes, parse
+from tracecode_server.method import PEER, from_bytes, parse
 from tracecode_server.metrics import Metrics
 from tracecode_server.read_pool import ReadPool
 from tracecode_server.status import refuse, to_document_error
@@ -195,9 +195,10 @@ class LedgerService:
         message: bytes,
         documents: int,
         kind: document_pb2.DocumentKind.ValueType = document_pb2.DOCUMENT_KIND_UNSPECIFIED,
+        source: str = "",
     ) -> Replies | None:
         try:
-            future = self._ledger.submit_requests(message, kind)
+            future = self._ledger.submit_requests(message, kind, source)
         except TracecodeError as error:
             self._metrics.count_rejections([error] * documents)
             raise
@@ -207,7 +208,7 @@ class LedgerService:
         self, document: document_pb2.Document, request_id: str
     ) -> asyncio.Future[finding_pb2.Verdict]:
         try:
-            future = self._ledger.submit(document, request_id)
+            future = self._ledger.submit(document, request_id, source=PEER.get(""))
         except TracecodeError as error:
             self._metrics.count_rejections([error])
             raise
@@ -250,7 +251,7 @@ class LedgerService:
         if not documents:
             return []
         try:
-            replies = self._submit_requests(message, documents)
+            replies = self._submit_requests(message, documents, source=PEER.get(""))
             if replies is not None:
                 return replies
         except TracecodeError as error:

@@ -1,4 +1,7 @@
-"""Threads for questions that may take longer than the event loop can be away."""
+"""Threads for questions that may take longer than the event loop can be away.
+
+Peers take turns for them, so one that asks for many long histories waits for itself.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tracecode.errors import Overloaded
+from tracecode.fair_share import FairShare, Turns
+from tracecode_server.method import PEER
 
 Answer = TypeVar("Answer")
 
@@ -17,32 +22,52 @@ WAITING_PER_THREAD_MAX = 64
 
 
 class ReadPool:
-    """A few threads and a bounded queue before them."""
+    """A few threads and a queue before them that is bounded and shared fairly."""
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tracecode-read")
-        self._open_max = threads * (1 + WAITING_PER_THREAD_MAX)
-        self._open = 0
-        self._open_lock = Lock()
+        self._share = FairShare(threads * (1 + WAITING_PER_THREAD_MAX))
+        self._turns: Turns[tuple[Future[Any], Callable[[], None]]] = Turns()
+        self._lock = Lock()
 
     async def run(self, ask: Callable[..., Answer], *arguments: object) -> Answer:
-        """The answer of `ask(*arguments)`, given by a thread. Raises Overloaded when the queue is full.
+        """The answer of `ask(*arguments)`, given by a thread. Raises Overloaded when this peer has too many
+        questions in the queue.
 
-        A caller that gives up takes its question out of the queue, unless a thread has begun with it.
+        A question whose caller has given up is not asked, unless a thread has begun with it.
         """
-        with self._open_lock:
-            if self._open >= self._open_max:
-                raise Overloaded(f"{self._open} questions are waiting already; ask again later")
-            self._open += 1
-        future = self._pool.submit(ask, *arguments)
-        future.add_done_callback(self._leave)
-        return await asyncio.wrap_future(future)
+        peer = PEER.get("")
+        future: Future[Answer] = Future()
 
-    def _leave(self, _future: Future[Answer]) -> None:
-        # Called by the thread, or by the event loop for a question that was taken back.
-        with self._open_lock:
-            self._open -= 1
+        def answer() -> None:
+            try:
+                if future.set_running_or_notify_cancel():
+                    future.set_result(ask(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        def leave(_future: Future[Answer]) -> None:
+            # Called by the thread, or by the event loop for a question that was taken back.
+            with self._lock:
+                self._share.give_back(peer, 1)
+
+        with self._lock:
+            if not self._share.take(peer, 1):
+                raise Overloaded(f"{self._share.total} questions are waiting already; ask again later")
+            self._turns.put(peer, (future, answer))
+        future.add_done_callback(leave)
+        # Each thread takes whose turn it is when it is free.
+        self._pool.submit(self._take_turn)
+        return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """Wait for what runs and drop what waits."""
         self._pool.shutdown(cancel_futures=True)
+        while self._turns:
+            future, _ = self._turns.take()
+            future.cancel()
+
+    def _take_turn(self) -> None:
+        with self._lock:
+            _, answer = self._turns.take()
+        answer()

@@ -69,7 +69,9 @@ TABLE: dict[type[BaseException], Row] = {
         "服务器存储空间不足，单据未受理，请稍后用原单据重试并通知运维人员",
         10.0,
     ),
-    errors.Overloaded: Row(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", "系统繁忙，请稍后用原单据重试", 1.0),
+    errors.Overloaded: Row(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "系统繁忙，请稍后用原单据重试", 1.0
+    ),
     Draining: Row(grpc.StatusCode.UNAVAILABLE, "DRAINING", "系统正在重启，请稍后用原单据重试", 1.0),
     errors.EngineStopped: Row(
         grpc.StatusCode.UNAVAILABLE, "ENGINE_STOPPED", "系统已停止受理，请稍后用原单据重试", 5.0
