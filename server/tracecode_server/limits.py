@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from tracecode_server.errors import PeerOverLimit
 
@@ -22,6 +23,8 @@ class _Peer:
     streams: int
     # Calls it may start at once, refilled by time up to a second's worth.
     tokens: float
+    # Bytes it may still send; a message that is there is taken while this is positive.
+    bytes: float
     refilled_at: float
 
 
@@ -33,26 +36,32 @@ class PeerLimits:
         calls_max: int,
         streams_max: int,
         calls_per_second_max: int,
+        bytes_per_second_max: int = 2**40,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._calls_max = calls_max
         self._streams_max = streams_max
         self._calls_per_second_max = calls_per_second_max
+        self._bytes_per_second_max = bytes_per_second_max
         self._clock = clock
         self._peers: dict[str, _Peer] = {}
 
-    def enter(self, peer: str, *, stream: bool) -> None:
-        """Admit one call, to be given back by `leave`. Raises PeerOverLimit; then nothing is to give back."""
+    def enter(self, peer: str, *, stream: bool, size: int = 0) -> None:
+        """Admit one call, to be given back by `leave`. Raises PeerOverLimit; then nothing is to give back.
+
+        `size` is that of its message in bytes.
+        """
         now = self._clock()
         entry = self._peers.get(peer)
         if entry is None:
             if len(self._peers) >= PEERS_BEFORE_SWEEP:
                 self._forget_idle(now)
-            entry = self._peers[peer] = _Peer(0, 0, self._calls_per_second_max, now)
-        entry.tokens = min(
-            self._calls_per_second_max,
-            entry.tokens + (now - entry.refilled_at) * self._calls_per_second_max,
-        )
+            entry = self._peers[peer] = _Peer(
+                0, 0, self._calls_per_second_max, self._bytes_per_second_max, now
+            )
+        passed = now - entry.refilled_at
+        entry.tokens = min(self._calls_per_second_max, entry.tokens + passed * self._calls_per_second_max)
+        entry.bytes = min(self._bytes_per_second_max, entry.bytes + passed * self._bytes_per_second_max)
         entry.refilled_at = now
 
         if stream and entry.streams >= self._streams_max:
@@ -69,7 +78,13 @@ class PeerLimits:
                 "send many codes or documents in one call instead"
             )
 
+        if entry.bytes <= 0:
+            raise PeerOverLimit(
+                f"this host sent more than {self._bytes_per_second_max} bytes in a second; wait a moment"
+            )
+
         entry.tokens -= 1
+        entry.bytes -= size
         if stream:
             entry.streams += 1
         else:
@@ -96,3 +111,8 @@ class PeerLimits:
 def name_peer(peer: str) -> str:
     """The host of what gRPC calls a peer: "ipv4:127.0.0.1:40112" is "ipv4:127.0.0.1"."""
     return peer.rpartition(":")[0] if peer.startswith("ip") else peer
+
+
+def name_host(peer: str) -> str:
+    """The address in a peer's name, as sockets say it: "ipv4:127.0.0.1" is "127.0.0.1"."""
+    return unquote(peer.partition(":")[2]).removeprefix("[").removesuffix("]")

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tracecode_server.call_figures import CallFigures
+from tracecode_server.connections import SCAN_SECONDS, Connections
 from tracecode_server.limits import PeerLimits
 from tracecode_server.method import SERVICES, Methods
 from tracecode_server.settings import Settings, split_address
@@ -23,6 +24,7 @@ ANSWERS_OUT_SECONDS = 2.0
 # A connection that has not finished its HTTP/2 greeting by then is closed.
 HANDSHAKE_SECONDS = 5.0
 METADATA_BYTES_MAX = 8 * 1024
+PENDING_CALLS_MAX = 1_000_000
 
 
 class Listener:
@@ -41,6 +43,8 @@ class Listener:
         self._services = services
         limits = build_limits(settings)
         self._methods = Methods(limits, calls, log, on_engine_stopped)
+        self._log = log
+        self._guard: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=list_options(settings))
 
@@ -62,6 +66,9 @@ class Listener:
             )
         address = self._bind()
         await self._server.start()
+        connections = Connections(split_address(address)[1], self._settings.peer_connections_max, self._log)
+        self._methods.connections = connections
+        self._guard = asyncio.create_task(self._watch(connections))
         return address
 
     async def drain(self, grace_seconds: float, stop_reading: Callable[[], None]) -> None:
@@ -83,6 +90,17 @@ class Listener:
         await asyncio.wait({stopping}, timeout=ANSWERS_OUT_SECONDS)
         await self._server.stop(None)
         await stopping
+        if self._guard is not None:
+            self._guard.cancel()
+
+    async def _watch(self, connections: Connections) -> None:
+        while True:
+            await asyncio.sleep(SCAN_SECONDS)
+            try:
+                connections.scan()
+            except Exception as error:
+                # Without it we serve as before; that it is missing has to be seen.
+                self._log.error("connections_not_watched", error=type(error).__name__, message=str(error))
 
     def _bind(self) -> str:
         host, port = split_address(self._settings.listen)
@@ -96,7 +114,12 @@ class Listener:
 
 def build_limits(settings: Settings) -> PeerLimits:
     """What one peer may do, as the settings say."""
-    return PeerLimits(settings.peer_calls_max, settings.peer_streams_max, settings.peer_calls_per_second_max)
+    return PeerLimits(
+        settings.peer_calls_max,
+        settings.peer_streams_max,
+        settings.peer_calls_per_second_max,
+        settings.peer_bytes_per_second_max,
+    )
 
 
 def list_options(settings: Settings) -> list[tuple[str, int]]:
@@ -111,6 +134,10 @@ def list_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.max_concurrent_streams", settings.connection_calls_max),
+        # Calls that nobody has looked at yet are bounded by their peer's connections: gRPC's own bound is
+        # over all peers.
+        ("grpc.server.max_pending_requests", PENDING_CALLS_MAX),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS_MAX),
         ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_timeout_ms", min(keepalive_ms, 10_000)),

@@ -24,8 +24,9 @@ from google.protobuf.message_factory import GetMessageClass
 from tracecode.errors import EngineStopped
 from tracecode.v1 import catalogue_service_pb2, ledger_service_pb2
 from tracecode_server.call_figures import CallFigures
-from tracecode_server.errors import Draining, MessageMalformed
-from tracecode_server.limits import PeerLimits, name_peer
+from tracecode_server.connections import Connections
+from tracecode_server.errors import Draining, MessageMalformed, PeerOverLimit
+from tracecode_server.limits import PeerLimits, name_host, name_peer
 from tracecode_server.status import refuse, to_grpc_status
 
 Request = TypeVar("Request", bound=Message)
@@ -37,6 +38,9 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"],
     catalogue_service_pb2.DESCRIPTOR.services_by_name["CatalogueService"],
 )
+
+# A peer over its limits is told each time; the log is told so often.
+REFUSAL_LOG_SECONDS = 1.0
 
 # The host whose call is being answered, for those behind the services who ask.
 PEER: ContextVar[str] = ContextVar("PEER")
@@ -89,6 +93,11 @@ class Methods:
         self._on_engine_stopped = on_engine_stopped
         self._open = 0
         self._draining = False
+        # Told what each peer sends, once somebody looks after the connections.
+        self.connections: Connections | None = None
+        # Refusals of peers over their limits since one was logged, and when that was.
+        self._refusals_unlogged = 0
+        self._refusal_logged_at = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -121,7 +130,7 @@ class Methods:
         async def take(raw: bytes, context: Context) -> bytes:
             call = self._begin(name, context, stream=False)
             try:
-                self._admit(call)
+                self._admit(call, len(raw))
                 response = await answer(raw)
                 call.code = "OK"
                 return response
@@ -140,7 +149,7 @@ class Methods:
             call = self._begin(name, context, stream=True)
             try:
                 self._admit(call)
-                response = await answer(messages)
+                response = await answer(self._count_messages(call, messages))
                 call.code = "OK"
                 return response
             except Exception as error:
@@ -158,7 +167,7 @@ class Methods:
             call = self._begin(method.full_name, context, stream=True)
             try:
                 self._admit(call)
-                async with aclosing(answer(messages)) as responses:
+                async with aclosing(answer(self._count_messages(call, messages))) as responses:
                     async for response in responses:
                         yield response
                 call.code = "OK"
@@ -178,11 +187,20 @@ class Methods:
         context.add_done_callback(lambda _context: self._end(call))  # type: ignore[arg-type]
         return call
 
-    def _admit(self, call: _Call) -> None:
+    def _admit(self, call: _Call, size: int = 0) -> None:
+        if self.connections is not None:
+            self.connections.count_call(name_host(call.peer), size)
         if self._draining:
             raise Draining("the service is stopping; send the same again")
-        self._limits.enter(call.peer, stream=call.stream)
+        self._limits.enter(call.peer, stream=call.stream, size=size)
         call.admitted = True
+
+    async def _count_messages(self, call: _Call, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        host = name_host(call.peer)
+        async for message in messages:
+            if self.connections is not None:
+                self.connections.count_call(host, len(message))
+            yield message
 
     def _end(self, call: _Call) -> None:
         if call.admitted:
@@ -192,6 +210,19 @@ class Methods:
         self._calls.in_flight = self._open
         if not self._open:
             self._idle.set()
+
+    def _is_logged(self, call: _Call, error: Exception) -> bool:
+        """Whether a refusal is worth a line: of a flood one a second is, which says how many there were."""
+        if not isinstance(error, PeerOverLimit):
+            return True
+        if self.connections is not None:
+            self.connections.count_refusal(name_host(call.peer))
+        now = time.monotonic()
+        if now - self._refusal_logged_at < REFUSAL_LOG_SECONDS:
+            self._refusals_unlogged += 1
+            return False
+        self._refusal_logged_at = now
+        return True
 
     async def _refuse(self, call: _Call, context: Context, error: Exception) -> None:
         refusal = refuse(error)
@@ -205,7 +236,7 @@ class Methods:
                 error=refusal.error,
                 frames=list(refusal.frames),
             )
-        else:
+        elif self._is_logged(call, error):
             self._log.info(
                 "call_refused",
                 method=call.method,
@@ -213,6 +244,7 @@ class Methods:
                 code=call.code,
                 reason=refusal.row.reason,
                 field=refusal.field,
+                unlogged=self._refusals_unlogged,
             )
         if isinstance(error, EngineStopped):
             self._on_engine_stopped()

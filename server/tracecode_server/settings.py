@@ -84,6 +84,14 @@ class Settings(BaseSettings):
     peer_calls_per_second_max: int = Field(
         5000, ge=1, description="Calls one peer (host) may start in a second; a stream is one call."
     )
+    peer_bytes_per_second_max: int = Field(
+        16 * 1024 * 1024,
+        ge=64 * 1024,
+        description="Bytes of calls that are no streams which one peer (host) may send in a second.",
+    )
+    peer_connections_max: int = Field(
+        64, ge=1, description="Connections of one peer (host) open at once, on each edge; more are cut."
+    )
     stream_documents_max: int = Field(
         2000, ge=1, description="Documents of one stream read but not yet answered."
     )
