@@ -33,6 +33,7 @@ bench: build $(VENV)/peers
 	  --timeout=7200 --verbose -s
 
 # Every fault and attack of tests/trust, each beside its sabotaged control; their short form is part of `make test`.
+# From 30 minutes on, one of them soaks for half an hour.
 MINUTES ?= 10
 trust: build faults $(VENV)/fuzz
 	mkdir -p .bench

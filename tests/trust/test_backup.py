@@ -63,9 +63,9 @@ def test_a_backup_or_restore_that_is_killed_leaves_what_was_there(
     no ledger that opens, or the whole one. A backup that writes its last segment anew is found out."""
     fill_ledger(memory_path / "ledger", 24)
 
-    backups, wrong_backups = run_killed("backup", memory_path / "ledger", memory_path, effort.count(30, 1500))
-    restores, wrong = run_killed("restore", memory_path / "ledger", memory_path, effort.count(20, 500))
-    _, seen = run_killed("backup-rewriting", memory_path / "ledger", memory_path, effort.count(10, 50))
+    backups, wrong_backups = run_killed("backup", memory_path / "ledger", memory_path, effort.count(20, 1500))
+    restores, wrong = run_killed("restore", memory_path / "ledger", memory_path, effort.count(12, 500))
+    _, seen = run_killed("backup-rewriting", memory_path / "ledger", memory_path, effort.count(6, 50))
 
     assert wrong_backups + wrong == []
     add_row(
