@@ -48,6 +48,9 @@ def find_rivals(evidence: ChainEvidence) -> tuple[Rival, ...]:
     """
     if not evidence.is_sale or evidence.event.operation is not Operation.SALE:
         return ()
+    here = evidence.event.institution
+    if not any(sold is Operation.SALE and there != here for sold, there in evidence.chain.moves):
+        return ()
     return tuple(_earlier_rivals(evidence)) + tuple(_later_rivals(evidence))
 
 

@@ -59,7 +59,8 @@ class DeletedDocument:
     """A correction sold the same code to the same person within the correction time."""
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots and compared by identity, because what several rules ask of one line is kept.
+@dataclass(frozen=True, eq=False)
 class LineEvidence:
     """A line with its scans read and its products looked up."""
 
@@ -77,7 +78,7 @@ class LineEvidence:
     """Scanned canonical key -> canonical text of the code the platform gave instead, if it did."""
     thresholds: Thresholds
 
-    @property
+    @cached_property
     def codes(self) -> tuple[Reading, ...]:
         """The readings that identify a code, each code once."""
         return tuple({reading.key: reading for reading in self.readings if reading.key}.values())
@@ -188,31 +189,26 @@ class ChainEvidence:
     thresholds: Thresholds
     boxed: bool = False
     """The event's institution received an outer package of this product whose contents nobody named."""
+    event: Event = field(init=False, repr=False)
+    """The event that is judged."""
+    is_sale: bool = field(init=False, repr=False)
+    """The event is a sale, whole or split, that counts as one of its own: not another report of a sale, and
+    not the sale of a package the code was in, which the package's own chain judges."""
+    business_day: int = field(init=False, repr=False)
+    """Day of the event in China, days since 1970-01-01."""
 
-    @property
-    def event(self) -> Event:
-        """The event that is judged."""
-        return self.step.event
+    def __post_init__(self) -> None:
+        """Look up what nearly every rule asks."""
+        event = self.step.event
+        is_sale = event.operation in SALES and not event.package and self.step.joined is None
+        object.__setattr__(self, "event", event)
+        object.__setattr__(self, "is_sale", is_sale)
+        object.__setattr__(self, "business_day", china_day(event.time))
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """The whole chain in effective order, uncounted events included."""
         return self.chain.steps
-
-    @property
-    def is_sale(self) -> bool:
-        """The event is a sale, whole or split, that counts as one of its own.
-
-        Not another report of a sale, and not the sale of a package the code was in, which the package's
-        own chain judges.
-        """
-        event = self.event
-        return event.operation in SALES and not event.package and self.step.joined is None
-
-    @property
-    def business_day(self) -> int:
-        """Day of the event in China, days since 1970-01-01."""
-        return china_day(self.event.time)
 
     def standing(self, operation: Operation, *, here: bool) -> list[Step]:
         """The sales of an operation that stand before this step, at its institution or elsewhere.
@@ -220,7 +216,7 @@ class ChainEvidence:
         In effective order; of many the first and the last SALES_COMPARED, and the first of the best
         custody between them.
         """
-        return self._standing.get((operation, here), [])
+        return self._standing.get((operation, here), []) if self.step.before.sales else []
 
     @cached_property
     def _standing(self) -> dict[tuple[Operation, bool], list[Step]]:

@@ -177,13 +177,16 @@ class Place:
         )
 
 
+_NOWHERE = Place()
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """An event at its place in the chain."""
 
     event: Event
     before: Place
-    after: Place = field(repr=False, default=Place())
+    after: Place = field(repr=False, default=_NOWHERE)
     custody: Custody = Custody.UNPROVEN
     """Of a sale: see Custody."""
     joined: Event | None = None
@@ -392,7 +395,7 @@ def fold(events: Iterable[Event], registry: Registry) -> tuple[Step, ...]:
         registry=registry,
     )
     steps: list[Step] = []
-    place = Place()
+    place = _NOWHERE
     for event in chain:
         step = _step(event, place, around)
         steps.append(step)
@@ -462,9 +465,10 @@ def _come_in(event: Event, place: Place, chain: _Chain) -> Step:
     here = event.institution
     if event.other_in and any(sale.event.institution == here for sale in place.sales):
         return _take_back(event, place, chain)
-    after = replace(place, received=(*place.received, event))
+    received = (*place.received, event)
     if _is_late_receipt(event, place, chain):
-        return Step(event, place, after)
+        return Step(event, place, replace(place, received=received))
+    conflict = place.conflict
     match place.state:
         case State.UNKNOWN:
             odd = False
@@ -474,8 +478,8 @@ def _come_in(event: Event, place: Place, chain: _Chain) -> Step:
         case State.IN_STOCK | State.SPLIT:
             if place.institution == here:
                 # An opened pack does not come in a second time; the first receipt is late paperwork.
-                opened = place.state is State.SPLIT
-                return Step(event, place, after, odd=opened and place.received_at(here) is not None)
+                odd = place.state is State.SPLIT and place.received_at(here) is not None
+                return Step(event, place, replace(place, received=received), odd=odd)
             odd = True
         case State.IN_TRANSIT:
             odd = place.counterparty not in ("", here) and place.institution != here
@@ -485,19 +489,21 @@ def _come_in(event: Event, place: Place, chain: _Chain) -> Step:
             founded = [step for step in place.sales if step.custody is not Custody.NONE]
             if any(step.event.institution == here for step in place.sales):
                 # The receipt of a box sold here: late paperwork if it is the first one, odd otherwise.
-                return Step(event, place, after, odd=place.received_at(here) is not None)
+                odd = place.received_at(here) is not None
+                return Step(event, place, replace(place, received=received), odd=odd)
             if founded:
                 # Sold to a person elsewhere and received again: the box stays sold, the report stands.
-                return Step(event, place, replace(after, conflict=True), odd=True)
+                return Step(event, place, replace(place, received=received, conflict=True), odd=True)
             odd = False
-            after = replace(after, conflict=True)
+            conflict = True
     after = replace(
-        after,
+        place,
         state=State.IN_STOCK,
         institution=here,
         counterparty="",
         since=event.time,
-        conflict=after.conflict or odd,
+        received=received,
+        conflict=conflict or odd,
     )
     return Step(event, place, after, odd=odd)
 
@@ -521,9 +527,9 @@ def _is_late_receipt(event: Event, place: Place, chain: _Chain) -> bool:
 def _sell(event: Event, place: Place, chain: _Chain) -> Step:
     here = event.institution
     joined = chain.find_first(event, place.sales_seen)
-    seen = replace(place, sales_seen=(*place.sales_seen, event))
+    seen = (*place.sales_seen, event)
     if joined is not None:
-        return Step(event, place, seen, joined=joined)
+        return Step(event, place, replace(place, sales_seen=seen), joined=joined)
     custody = _custody(event, place, chain)
     step = Step(event, place, custody=custody)
     units = chain.units_of(event) if event.operation is Operation.SPLIT_SALE else event.units
@@ -532,27 +538,29 @@ def _sell(event: Event, place: Place, chain: _Chain) -> Step:
     holder = place.held_by
     if custody is Custody.NONE and (holder or place.state is State.IN_TRANSIT):
         # Somebody else has it: the report is kept, the box does not move.
-        return replace(step, after=replace(seen, sales=sales, conflict=True))
+        after = replace(place, sales_seen=seen, sales=sales, conflict=True)
+        return Step(event, place, after, custody)
     if place.state is State.SOLD:
         # A second sale. The box is where the sale of better custody took it.
         elsewhere = [sale for sale in place.sales if sale.event.institution != here]
         moves = bool(elsewhere) and all(sale.custody < custody for sale in elsewhere)
-        after = replace(seen, sales=sales, conflict=True)
+        after = replace(place, sales_seen=seen, sales=sales, conflict=True)
         if moves:
             after = replace(after, institution=here, since=event.time)
-        return replace(step, after=after)
+        return Step(event, place, after, custody)
     conflict = place.conflict or place.state in (State.RETURNED_TO_SUPPLIER, State.DESTROYED)
     state = State.SPLIT if event.operation is Operation.SPLIT_SALE else State.SOLD
     after = replace(
-        seen,
+        place,
         state=state,
         institution=here,
         counterparty="",
         since=event.time,
         sales=sales,
+        sales_seen=seen,
         conflict=conflict,
     )
-    return replace(step, after=after)
+    return Step(event, place, after, custody)
 
 
 def _custody(event: Event, place: Place, chain: _Chain) -> Custody:

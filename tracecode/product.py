@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from tracecode.v1 import catalogue_pb2
@@ -52,6 +53,9 @@ def swap_grade(billed: str, mapped: Iterable[str]) -> int:
     nothing that is a drug code, nothing can be said: 0. Letter case and blanks around a code do not count.
     Grades: ours.
     """
+    mapped = tuple(mapped)
+    if billed in mapped:
+        return GRADE_SAME
     billed = billed.strip().upper()
     codes = [code.strip().upper() for code in mapped]
     if billed in codes:
@@ -61,6 +65,7 @@ def swap_grade(billed: str, mapped: Iterable[str]) -> int:
     return min(grades, default=GRADE_SAME)
 
 
+@lru_cache(maxsize=10_000)
 def _part(code: str) -> _Parts:
     match = _WESTERN.fullmatch(code) or _PATENT.fullmatch(code)
     if match:
