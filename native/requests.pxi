@@ -128,6 +128,7 @@ cdef enum:
     ENTRY_DOCUMENT = 3
     ENTRY_DOCUMENT_BYTES = 1
     ENTRY_REQUEST_ID = 2
+    ENTRY_PREVIOUS = 6
     ENTRY_CLEARED = 7
 
 cdef WireField WIRE_ENTRY[WIRE_FIELDS_MAX]
@@ -157,35 +158,90 @@ cdef bint read_cleared(
     return document.numbers[ENTRY_CLEARED]
 
 
-def cut_document(bytes document not None, bytes key not None):
-    """What a document that was cleared says of one code: the document with only the line that names it, on
-    which only that scan is left; the place of the code among the document's codes; and the line's place
-    (both from 0). None if no line names it, or the document is not in the form that is cleared."""
+def cut_entry(bytes entry not None, bytes key not None):
+    """What an entry that was cleared says of one code: the entry with only the line that names it, on which
+    only that scan is left, and with only that code's predecessor; and the line's place (from 0). None if no
+    line names it, or the entry was not cleared."""
+    cdef vector[string_view] findings
+    cdef WireMessage fields, document
+    cdef string_view previous
+    cdef string cut, content, kept, rebuilt
+    cdef const uint8_t *at
+    cdef const uint8_t *end
+    cdef const char *behind
+    cdef uint64_t sequence = 0
+    cdef size_t place = 0
+    cdef size_t line = 0
+    cdef size_t i
+    if not wire_read(view_of(entry), WIRE_ENTRY, &fields, NULL):
+        return None
+    if not wire_read(fields.texts[ENTRY_DOCUMENT], WIRE_DOCUMENT_ENTRY, &document, &findings):
+        return None
+    if not document.numbers[ENTRY_CLEARED]:
+        return None
+    if not cut_document(&cut, document.texts[ENTRY_DOCUMENT_BYTES], view_of(key), &place, &line):
+        return None
+    previous = document.texts[ENTRY_PREVIOUS]
+    at = <const uint8_t *> previous.data()
+    end = at + previous.size()
+    for i in range(place + 1):
+        if not wire_varint(&at, end, &sequence):
+            return None
+    # What is told between the document and the predecessors stays as it is.
+    wire_append_text(&content, ENTRY_DOCUMENT_BYTES, view_of_string(cut))
+    behind = document.texts[ENTRY_DOCUMENT_BYTES].data() + document.texts[ENTRY_DOCUMENT_BYTES].size()
+    content.append(behind, <size_t> (before(previous) - behind))
+    wire_append_varint(&kept, sequence)
+    wire_append_text(&content, ENTRY_PREVIOUS, view_of_string(kept))
+    wire_append_number(&content, ENTRY_CLEARED, 1)
+    wire_append_number(&rebuilt, ENTRY_SEQUENCE, fields.numbers[ENTRY_SEQUENCE])
+    wire_append_number(&rebuilt, ENTRY_RECEIVE_TIME, fields.numbers[ENTRY_RECEIVE_TIME])
+    wire_append_text(&rebuilt, ENTRY_DOCUMENT, view_of_string(content))
+    return bytes_of(view_of_string(rebuilt)), line
+
+
+cdef bint cut_document(
+    string *out, string_view document, string_view key, size_t *place, size_t *line_place
+) noexcept:
+    """A document that was cleared with one line and one scan; `place` is the code's among the document's."""
     cdef vector[string_view] lines, scans
     cdef WireMessage fields, line
     cdef PlainReading reading
-    cdef string_view wanted = view_of(key)
-    cdef string_view whole = view_of(document)
-    cdef string kept, rebuilt
-    cdef size_t place = 0
+    cdef string kept
+    cdef char digits[20]
+    cdef bint is_digits = key.size() == 11 and key.data()[0] == c'N'
+    cdef uint8_t pair
     cdef size_t i, k
-    if not wire_read(whole, WIRE_DOCUMENT, &fields, &lines):
-        return None
+    cdef bint found
+    if is_digits:
+        for i in range(10):
+            pair = <uint8_t> key.data()[i + 1]
+            digits[2 * i] = <char> (48 + (pair >> 4))
+            digits[2 * i + 1] = <char> (48 + (pair & 15))
+    place[0] = 0
+    if not wire_read(document, WIRE_DOCUMENT, &fields, &lines):
+        return False
     for i in range(lines.size()):
         scans.clear()
         if not wire_read(lines[i], WIRE_LINE, &line, &scans):
-            return None
+            return False
         for k in range(scans.size()):
-            if not read_plain(
+            # Of twenty characters 20 digits have no other form; nearly all scans are told apart by this.
+            if is_digits and scans[k].size() == 20:
+                found = memcmp(scans[k].data(), digits, 20) == 0
+            elif read_plain(
                 <const unsigned char *> scans[k].data(), <Py_ssize_t> scans[k].size(), &reading
             ):
-                return None
-            if equals(string_view(<const char *> reading.key, reading.key_length), wanted):
+                found = equals(string_view(<const char *> reading.key, reading.key_length), key)
+            else:
+                return False
+            if found:
                 keep_scan(&kept, lines[i], scans, k)
-                keep_line(&rebuilt, whole, lines, kept)
-                return bytes_of(view_of_string(rebuilt)), place, i
-            place += 1
-    return None
+                keep_line(out, document, lines, kept)
+                line_place[0] = i
+                return True
+            place[0] += 1
+    return False
 
 
 cdef void keep_scan(string *out, string_view line, const vector[string_view] &scans, size_t kept) noexcept:

@@ -19,6 +19,7 @@ from tests.strategies import (
     gtins,
     pack_elements,
     plain_texts,
+    scans,
     set_82_texts,
     twenty_digit_codes,
     widen,
@@ -747,3 +748,11 @@ def test_any_text_is_read(raw: str) -> None:
         assert reading.raw == raw
         assert bool(reading.key) == (reading.code_class in (TWENTY, GS1, ENTERPRISE, LOGISTIC))
         assert reading.key or reading.hint is not SURE
+
+
+@given(st.one_of(scans(), twenty_digit_codes()))
+def test_twenty_digits_say_neither_lot_nor_day(raw: str) -> None:
+    """Pins what lets a document's event of such a code be made without reading the scan again."""
+    for reading in read_scan(raw):
+        if reading.key[:1] == b"N":
+            assert (reading.lot, reading.expiry) == ("", None)

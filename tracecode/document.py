@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import IntEnum
+from functools import lru_cache
+from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
@@ -201,6 +203,7 @@ def china_day(seconds: int) -> int:
     return (seconds + CHINA_SECONDS) // 86_400
 
 
+@lru_cache(maxsize=10_000)
 def day_date(day: int) -> date:
     """Days since 1970-01-01 as a date."""
     return EPOCH + timedelta(days=day)
@@ -232,89 +235,40 @@ def read_document(content: bytes | document_pb2.Document) -> Document:
             raise FieldInvalid("document", "is no tracecode.v1.Document; check the encoding") from None
     else:
         message = content
-    field = message.WhichOneof("content")
-    if field is None:
-        raise FieldInvalid("document.content", "set one of sale, sale_return, receipt, ... to say its kind")
-    kind = _KINDS[field]
-    check_institution_code("document.institution_code", message.institution_code)
-    _check_text("document.document_number", message.document_number, 64, required=True)
-    _check_text("document.corrects_document_number", message.corrects_document_number, 64)
-    _check_text("document.terminal_id", message.terminal_id, 64)
-    _check_text("document.operator_token", message.operator_token, 128)
-    _check_text("document.memo", message.memo, 2_000)
-    business_time = _business_time(message)
-    lines = _lines(message, kind)
+    _check(message)
+    return freeze_document(message)
 
+
+def freeze_document(message: document_pb2.Document) -> Document:
+    """Freeze a document that was checked before, such as one of the journal."""
+    kind = _KINDS[message.WhichOneof("content") or ""]
     before_settlement = insured = False
     settlement_id = visit_number = person = sale_document_number = ""
     change_type = deleted_type = 0
     counterparty = deleted_document_number = deleted_batch_serial = ""
     if kind is DocumentKind.SALE:
         sale = message.sale
-        if sale.stage not in (
-            document_pb2.SALE_STAGE_BEFORE_SETTLEMENT,
-            document_pb2.SALE_STAGE_REPORTED,
-        ):
-            raise FieldInvalid(
-                "document.sale.stage", "say BEFORE_SETTLEMENT (may be refused) or REPORTED (already happened)"
-            )
         before_settlement = sale.stage == document_pb2.SALE_STAGE_BEFORE_SETTLEMENT
         insured = sale.settlement_type == document_pb2.SETTLEMENT_TYPE_INSURED
         settlement_id, visit_number, person = sale.settlement_id, sale.visit_number, sale.person_token
-        for name in (
-            "settlement_id",
-            "visit_number",
-            "person_token",
-            "prescriber_token",
-            "pharmacist_token",
-            "prescription_number",
-            "stock_out_number",
-        ):
-            _check_text(f"document.sale.{name}", getattr(sale, name), 128)
-        for name in ("person_certificate_type", "prescriber_certificate_type", "pharmacist_certificate_type"):
-            check_size(f"document.sale.{name}", getattr(sale, name), CERTIFICATE_TYPE_BYTES_MAX)
     elif kind is DocumentKind.SALE_RETURN:
         back = message.sale_return
         insured = back.settlement_type == document_pb2.SETTLEMENT_TYPE_INSURED
         settlement_id, visit_number, person = back.settlement_id, back.visit_number, back.person_token
         sale_document_number = back.sale_document_number
-        for name in ("sale_document_number", "settlement_id", "visit_number", "person_token"):
-            _check_text(f"document.sale_return.{name}", getattr(back, name), 128)
-        check_size(
-            "document.sale_return.person_certificate_type",
-            back.person_certificate_type,
-            CERTIFICATE_TYPE_BYTES_MAX,
-        )
-    elif kind is DocumentKind.RECEIPT or kind is DocumentKind.PURCHASE_RETURN:
-        goods = getattr(message, field)
-        for label, bytes_max in SUPPLIER_LABELS.items():
-            check_size(f"document.{field}.{label}", getattr(goods, label, ""), bytes_max)
     elif kind is DocumentKind.STOCK_CHANGE:
         change_type = message.stock_change.type
-        if change_type not in STOCK_CHANGE_OPERATIONS:
-            raise FieldInvalid("document.stock_change.type", "one of the kinds 101 to 108 (inv_chg_type)")
         counterparty = message.stock_change.counterparty_institution_code
-        if counterparty:
-            check_institution_code("document.stock_change.counterparty_institution_code", counterparty)
     elif kind is DocumentKind.DELETION:
-        deletion = message.deletion
-        deleted_type = deletion.type
-        if deleted_type not in (1, 2, 3, 4):
-            raise FieldInvalid("document.deletion.type", "say what is deleted (inv_data_type 1 to 4)")
-        deleted_document_number = deletion.deleted_document_number
-        deleted_batch_serial = deletion.batch_serial
-        if bool(deleted_document_number) == bool(deleted_batch_serial):
-            raise FieldInvalid(
-                "document.deletion.deleted_document_number", "give either this or batch_serial, not both"
-            )
-        _check_text("document.deletion.deleted_document_number", deleted_document_number, 64)
-        _check_text("document.deletion.batch_serial", deleted_batch_serial, 64)
+        deleted_type = message.deletion.type
+        deleted_document_number = message.deletion.deleted_document_number
+        deleted_batch_serial = message.deletion.batch_serial
     return Document(
         institution_code=message.institution_code,
         kind=kind,
         number=message.document_number,
-        business_time=business_time,
-        lines=lines,
+        business_time=message.business_time.seconds,
+        lines=tuple(_freeze_line(line, at) for at, line in enumerate(message.lines)),
         channel=message.channel,
         offline=message.offline,
         corrects=message.corrects_document_number,
@@ -330,6 +284,87 @@ def read_document(content: bytes | document_pb2.Document) -> Document:
         deleted_document_number=deleted_document_number,
         deleted_batch_serial=deleted_batch_serial,
     )
+
+
+def _freeze_line(line: document_pb2.Line, position: int) -> Line:
+    packages = line.packages
+    return Line(
+        number=line.line_number or position + 1,
+        drug_code=line.drug_code,
+        scans=tuple(line.codes),
+        quantity=Decimal(line.quantity),
+        split=line.split,
+        batch_serial=line.batch_serial,
+        lot_number=line.lot_number,
+        manufacture_day=_read_day(line.manufacture_date),
+        expiry_day=_read_day(line.expiry_date),
+        packages=tuple(Package(p.code, tuple(p.child_codes)) for p in packages) if packages else (),
+    )
+
+
+def _check(message: document_pb2.Document) -> None:
+    field = message.WhichOneof("content")
+    if field is None:
+        raise FieldInvalid("document.content", "set one of sale, sale_return, receipt, ... to say its kind")
+    kind = _KINDS[field]
+    check_institution_code("document.institution_code", message.institution_code)
+    _check_text("document.document_number", message.document_number, 64, required=True)
+    _check_text("document.corrects_document_number", message.corrects_document_number, 64)
+    _check_text("document.terminal_id", message.terminal_id, 64)
+    _check_text("document.operator_token", message.operator_token, 128)
+    _check_text("document.memo", message.memo, 2_000)
+    _check_business_time(message)
+    _check_lines(message, kind)
+    if kind is DocumentKind.SALE:
+        sale = message.sale
+        if sale.stage not in (
+            document_pb2.SALE_STAGE_BEFORE_SETTLEMENT,
+            document_pb2.SALE_STAGE_REPORTED,
+        ):
+            raise FieldInvalid(
+                "document.sale.stage", "say BEFORE_SETTLEMENT (may be refused) or REPORTED (already happened)"
+            )
+        for name in (
+            "settlement_id",
+            "visit_number",
+            "person_token",
+            "prescriber_token",
+            "pharmacist_token",
+            "prescription_number",
+            "stock_out_number",
+        ):
+            _check_text(f"document.sale.{name}", getattr(sale, name), 128)
+        for name in ("person_certificate_type", "prescriber_certificate_type", "pharmacist_certificate_type"):
+            check_size(f"document.sale.{name}", getattr(sale, name), CERTIFICATE_TYPE_BYTES_MAX)
+    elif kind is DocumentKind.SALE_RETURN:
+        back = message.sale_return
+        for name in ("sale_document_number", "settlement_id", "visit_number", "person_token"):
+            _check_text(f"document.sale_return.{name}", getattr(back, name), 128)
+        check_size(
+            "document.sale_return.person_certificate_type",
+            back.person_certificate_type,
+            CERTIFICATE_TYPE_BYTES_MAX,
+        )
+    elif kind is DocumentKind.RECEIPT or kind is DocumentKind.PURCHASE_RETURN:
+        goods = getattr(message, field)
+        for label, bytes_max in SUPPLIER_LABELS.items():
+            check_size(f"document.{field}.{label}", getattr(goods, label, ""), bytes_max)
+    elif kind is DocumentKind.STOCK_CHANGE:
+        if message.stock_change.type not in STOCK_CHANGE_OPERATIONS:
+            raise FieldInvalid("document.stock_change.type", "one of the kinds 101 to 108 (inv_chg_type)")
+        counterparty = message.stock_change.counterparty_institution_code
+        if counterparty:
+            check_institution_code("document.stock_change.counterparty_institution_code", counterparty)
+    elif kind is DocumentKind.DELETION:
+        deletion = message.deletion
+        if deletion.type not in (1, 2, 3, 4):
+            raise FieldInvalid("document.deletion.type", "say what is deleted (inv_data_type 1 to 4)")
+        if bool(deletion.deleted_document_number) == bool(deletion.batch_serial):
+            raise FieldInvalid(
+                "document.deletion.deleted_document_number", "give either this or batch_serial, not both"
+            )
+        _check_text("document.deletion.deleted_document_number", deletion.deleted_document_number, 64)
+        _check_text("document.deletion.batch_serial", deletion.batch_serial, 64)
 
 
 def check_institution_code(field: str, code: str) -> None:
@@ -365,27 +400,37 @@ def _check_text(field: str, text: str, bytes_max: int, *, required: bool = False
         raise FieldInvalid(field, "has control or invisible characters; send printable text")
 
 
-def _business_time(message: document_pb2.Document) -> int:
+def _check_business_time(message: document_pb2.Document) -> None:
     if not message.HasField("business_time"):
         raise FieldInvalid("document.business_time", "is required: when it happened")
-    seconds: int = message.business_time.seconds
-    if not BUSINESS_TIME_MIN <= seconds < BUSINESS_TIME_MAX:
+    if not BUSINESS_TIME_MIN <= message.business_time.seconds < BUSINESS_TIME_MAX:
         raise FieldInvalid("document.business_time", "must be between 2000 and 2099; set the till's clock")
     if not 0 <= message.business_time.nanos < 1_000_000_000:
         raise FieldInvalid("document.business_time", "nanos must be 0 to 999999999")
-    return seconds
 
 
-def _lines(message: document_pb2.Document, kind: DocumentKind) -> tuple[Line, ...]:
+_LINE_TEXTS = (
+    ("drug_code", 50),
+    ("batch_serial", 64),
+    ("lot_number", 64),
+    ("institution_drug_code", 64),
+    ("institution_drug_name", 400),
+    ("approval_number", 200),
+    ("manufacturer_name", 400),
+    ("memo", 2_000),
+)
+"""Fields of a line, and the bytes that each may have."""
+
+
+def _check_lines(message: document_pb2.Document, kind: DocumentKind) -> None:
     if kind is DocumentKind.DELETION:
         if message.lines:
             raise FieldInvalid("document.lines", "a deletion has no lines; it names what it deletes")
-        return ()
+        return
     if not message.lines:
         raise FieldInvalid("document.lines", "at least one line is required")
     if len(message.lines) > LINES_MAX:
         raise FieldInvalid("document.lines", f"more than {LINES_MAX} lines; split it as number_1, ...")
-    lines = []
     numbers: set[int] = set()
     code_count = 0
     for position, line in enumerate(message.lines):
@@ -396,18 +441,10 @@ def _lines(message: document_pb2.Document, kind: DocumentKind) -> tuple[Line, ..
         numbers.add(number)
         if len(line.drug_code.encode()) > 50:
             raise FieldInvalid(f"{field}.drug_code", "longer than 50 bytes (med_list_codg)")
-        for name, bytes_max in (
-            ("drug_code", 50),
-            ("batch_serial", 64),
-            ("lot_number", 64),
-            ("institution_drug_code", 64),
-            ("institution_drug_name", 400),
-            ("approval_number", 200),
-            ("manufacturer_name", 400),
-            ("memo", 2_000),
-        ):
+        for name, bytes_max in _LINE_TEXTS:
             value = getattr(line, name)
-            if value:
+            # Only what may be wrong is given a name, which costs more than looking.
+            if value and not (value.isascii() and value.isprintable() and len(value) <= bytes_max):
                 _check_text(f"{field}.{name}", value, bytes_max)
         for name, bytes_max in LINE_LABELS.items():
             value = getattr(line, name)
@@ -415,52 +452,50 @@ def _lines(message: document_pb2.Document, kind: DocumentKind) -> tuple[Line, ..
                 check_size(f"{field}.{name}", value, bytes_max)
         code_count += len(line.codes) + sum(1 + len(package.child_codes) for package in line.packages)
         for at, scan in enumerate(line.codes):
-            _check_scan(f"{field}.codes[{at}]", scan)
+            if _is_long(scan):
+                _refuse_scan(f"{field}.codes[{at}]")
         for at, package in enumerate(line.packages):
-            _check_scan(f"{field}.packages[{at}].code", package.code)
+            if _is_long(package.code):
+                _refuse_scan(f"{field}.packages[{at}].code")
             for child_at, scan in enumerate(package.child_codes):
-                _check_scan(f"{field}.packages[{at}].child_codes[{child_at}]", scan)
+                if _is_long(scan):
+                    _refuse_scan(f"{field}.packages[{at}].child_codes[{child_at}]")
         if not _QUANTITY.fullmatch(line.quantity):
             raise FieldInvalid(f"{field}.quantity", 'a decimal number with at most 4 decimals, such as "1"')
-        quantity = Decimal(line.quantity)
-        if quantity == 0 and kind is not DocumentKind.STOCK_COUNT:
+        if kind is not DocumentKind.STOCK_COUNT and Decimal(line.quantity) == 0:
             raise FieldInvalid(f"{field}.quantity", "must be more than 0")
-        lines.append(
-            Line(
-                number=number,
-                drug_code=line.drug_code,
-                scans=tuple(line.codes),
-                quantity=quantity,
-                split=line.split,
-                batch_serial=line.batch_serial,
-                lot_number=line.lot_number,
-                manufacture_day=_day(f"{field}.manufacture_date", line.manufacture_date),
-                expiry_day=_day(f"{field}.expiry_date", line.expiry_date),
-                packages=tuple(Package(p.code, tuple(p.child_codes)) for p in line.packages),
-            )
-        )
+        for name in ("manufacture_date", "expiry_date"):
+            _check_day(f"{field}.{name}", getattr(line, name))
     if code_count > LINES_MAX:
         raise FieldInvalid("document.lines", f"more than {LINES_MAX} codes; split it as number_1, ...")
-    return tuple(lines)
 
 
-def _check_scan(field: str, scan: str) -> None:
-    if len(scan.encode()) > SCAN_BYTES_MAX:
-        raise FieldInvalid(field, f"a scan longer than {SCAN_BYTES_MAX} bytes; scan one code at a time")
+def _is_long(scan: str) -> bool:
+    return len(scan.encode()) > SCAN_BYTES_MAX
 
 
-def _day(field: str, text: str) -> int | None:
-    if not text:
-        return None
-    parts = _DATE.fullmatch(text)
-    if parts is None:
+def _refuse_scan(field: str) -> NoReturn:
+    raise FieldInvalid(field, f"a scan longer than {SCAN_BYTES_MAX} bytes; scan one code at a time")
+
+
+def _check_day(field: str, text: str) -> None:
+    if text and not _DATE.fullmatch(text):
         raise FieldInvalid(field, "a date as yyyy-MM-dd, such as 2027-06-30")
-    year, month, day = (int(part) for part in parts.groups())
     try:
-        if day:
-            return (date(year, month, day) - EPOCH).days
-        # Day 00 means the last of the month (GS1 General Specifications, AI 17).
-        following = date(year + month // 12, month % 12 + 1, 1)
-        return (following - EPOCH).days - 1
+        _read_day(text)
     except ValueError:
         raise FieldInvalid(field, f"{text} is not a day of the calendar") from None
+
+
+# A trade writes few days, each of them on many lines.
+@lru_cache(maxsize=10_000)
+def _read_day(text: str) -> int | None:
+    """yyyy-MM-dd in days since 1970-01-01, nothing as None. Raises ValueError where there is no such day."""
+    if not text:
+        return None
+    year, month, day = (int(part) for part in text.split("-"))
+    if day:
+        return (date(year, month, day) - EPOCH).days
+    # Day 00 means the last of the month (GS1 General Specifications, AI 17).
+    following = date(year + month // 12, month % 12 + 1, 1)
+    return (following - EPOCH).days - 1

@@ -157,7 +157,12 @@ def _make_event(read: ReadDocument, key: bytes, places: list[_Place]) -> Event:
     """What the first place says; units of a split pack add up over all of them."""
     document, first = read.document, places[0]
     line = first.line
-    reading = next(reading for reading in read_scan(first.scan) if reading.key == key)
+    lot, expiry_day = "", None
+    # 20 digits say neither lot nor day.
+    if key[:1] != b"N":
+        reading = next(reading for reading in read_scan(first.scan) if reading.key == key)
+        lot = reading.lot
+        expiry_day = None if reading.expiry is None else (reading.expiry - EPOCH).days
     splits = document.kind in (DocumentKind.SALE, DocumentKind.SALE_RETURN)
     units = _units(first, splits=splits)
     for place in places[1:]:
@@ -190,8 +195,8 @@ def _make_event(read: ReadDocument, key: bytes, places: list[_Place]) -> Event:
         lot_number=line.lot_number,
         expiry_day=line.expiry_day,
         manufacture_day=line.manufacture_day,
-        scan_lot_number=reading.lot,
-        scan_expiry_day=None if reading.expiry is None else (reading.expiry - EPOCH).days,
+        scan_lot_number=lot,
+        scan_expiry_day=expiry_day,
         refused=read.refused,
         inside=key in read.inside,
     )

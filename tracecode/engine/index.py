@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from tracecode._native import cut_document
+from tracecode._native import cut_entry
 from tracecode.code import key_text, read_scan
 from tracecode.document import (
     DELETED_TYPES,
@@ -23,7 +23,7 @@ from tracecode.document import (
     Line,
     Operation,
     day_date,
-    read_document,
+    freeze_document,
 )
 from tracecode.engine import records
 from tracecode.engine.document_codes import ReadDocument
@@ -39,14 +39,21 @@ CACHED_CODES_MAX = 200_000
 CUT_BYTES_MIN = 2_000
 """Entries from this size on are read only as far as the code needs that is asked for (ours)."""
 
-CUT_DOCUMENTS_MAX = 1_000
-"""So many of what was cut out of them are kept: each holds its entry (ours)."""
+CUT_DOCUMENTS_MAX = 10_000
+"""So many of what was cut out of them are kept: each is one line (ours)."""
 
 UNKNOWN_DRUG_CODES_MAX = 16
 """Drug codes remembered of an identifier without a product: one product has few (ours)."""
 
 UNKNOWN_INSTITUTIONS_MAX = 100
 """Institutions remembered of each of them; no rule base asks for so many before it learns (ours)."""
+
+# Plain numbers: an IntFlag makes an object of every result.
+_PACKAGE, _HELD, _REPLACED = int(CodeFlag.PACKAGE), int(CodeFlag.HELD), int(CodeFlag.REPLACED)
+_LASTING = _PACKAGE | _HELD | _REPLACED
+"""What a fold does not change."""
+
+_UNSEEN = CodeRecord().to_bytes()
 
 UNKNOWN_DOCUMENTS_MAX = 1_000
 """Documents of each of them that are judged again once it is learnt, the first to arrive (ours)."""
@@ -199,7 +206,9 @@ class Index:
 
     def holds(self, key: bytes, identifier: str, lots: Iterable[str]) -> tuple[catalogue_pb2.Hold, ...]:
         """Holds on a code or on lots of its product, whatever their dates."""
-        found = [value for _, value in self.store.scan(records.code_hold_key(key))]
+        found: list[bytes] = []
+        if self._flags(key) & _HELD:
+            found += [value for _, value in self.store.scan(records.code_hold_key(key))]
         product = self._product(identifier) if identifier else None
         if identifier and (product is None or product[1]):
             for lot in sorted({lot for lot in lots if lot}):
@@ -227,6 +236,8 @@ class Index:
 
     def _codes_of_box(self, key: bytes) -> tuple[bytes, ...]:
         """All codes of the box, the oldest first; only `key` where nothing was replaced."""
+        if not self._flags(key) & _REPLACED:
+            return (key,)
         value = self.store.get(records.replacement_key(key))
         return (key,) if value is None else records.codes_from_bytes(value)
 
@@ -242,9 +253,11 @@ class Index:
             return []
         products = []
         for identifier in _identifiers(read):
-            seen = self._unknown(identifier)
             known = self.product(identifier)
-            if seen is None or (known is not None and not known.learned):
+            if known is not None and not known.learned:
+                continue
+            seen = self._unknown(identifier)
+            if seen is None:
                 continue
             before = set() if known is None else set(known.drug_codes)
             billed = {line.drug_code for line in _lines_of(read, identifier)}
@@ -321,17 +334,16 @@ class Index:
         value = self.store.entry(sequence)
         if value is None or len(value) < CUT_BYTES_MIN:
             return self.stored(sequence)
-        entry = journal_pb2.JournalEntry.FromString(value)
-        content = entry.document
-        cut = cut_document(content.document, key) if content.cleared else None
+        cut = cut_entry(value, key)
         if cut is None:
-            return self._remember(entry)
-        document, place, line = cut
-        message = document_pb2.Document.FromString(document)
+            return self.stored(sequence)
+        content, line = cut
+        entry = journal_pb2.JournalEntry.FromString(content)
+        message = document_pb2.Document.FromString(entry.document.document)
         # A line without a number has its place's, which it must keep.
         message.lines[0].line_number = message.lines[0].line_number or line + 1
-        read = ReadDocument(read_document(message), sequence, entry.receive_time_ns // NS)
-        part = StoredDocument(sequence, entry, read, {key: content.previous_sequences[place]})
+        read = ReadDocument(freeze_document(message), sequence, entry.receive_time_ns // NS)
+        part = StoredDocument(sequence, entry, read, {key: entry.document.previous_sequences[0]})
         self._parts[sequence, key] = part
         if len(self._parts) > CUT_DOCUMENTS_MAX:
             self._parts.popitem(last=False)
@@ -342,7 +354,7 @@ class Index:
             raise DataLoss(f"journal entry {entry.sequence} is no document; run tracecode fsck")
         if read is None:
             read = ReadDocument(
-                read_document(entry.document.document),
+                freeze_document(document_pb2.Document.FromString(entry.document.document)),
                 entry.sequence,
                 entry.receive_time_ns // NS,
                 refused=entry.document.outcome == finding_pb2.OUTCOME_REFUSED,
@@ -405,9 +417,20 @@ class Index:
         value = self.store.get(records.code_key(key))
         return None if value is None else CodeRecord.from_bytes(value)
 
+    def head(self, key: bytes) -> int:
+        """The last entry by arrival that tells of a code, 0 if it was never seen."""
+        value = self.store.get(records.code_key(key))
+        return 0 if value is None else records.code_head(value)
+
+    def _flags(self, key: bytes) -> int:
+        """CodeFlag of a code. Nearly all codes have none: then there is nothing to look for elsewhere."""
+        value = self.store.get(records.code_key(key))
+        return 0 if value is None else records.code_flags(value)
+
     def aliases(self, key: bytes) -> tuple[bytes, ...]:
         """The code, then, where the platform replaced it, the other codes of the same box."""
-        return (key, *(code for code in self._codes_of_box(key) if code != key))
+        codes = self._codes_of_box(key)
+        return codes if len(codes) == 1 else (key, *(code for code in codes if code != key))
 
     def codes_text(self, key: bytes) -> frozenset[str]:
         """Canonical texts under which findings about a box stand."""
@@ -437,11 +460,15 @@ class Index:
 
     def parents(self, key: bytes) -> tuple[bytes, ...]:
         """The packages the code is inside of."""
+        if not self._flags(key) & _PACKAGE:
+            return ()
         prefix = records.parent_key(key)
         return tuple(found[len(prefix) :] for found, _ in self.store.scan(prefix))
 
     def children(self, key: bytes) -> tuple[bytes, ...]:
         """The codes inside the package."""
+        if not self._flags(key) & _PACKAGE:
+            return ()
         prefix = records.child_key(key)
         return tuple(found[len(prefix) :] for found, _ in self.store.scan(prefix))
 
@@ -492,8 +519,7 @@ class Index:
         return found
 
     def _collect(self, key: bytes, package: bytes, found: list[Event]) -> None:
-        record = self.code_record(key)
-        sequence = 0 if record is None else record.head
+        sequence = self.head(key)
         while sequence:
             stored = self.stored_for(sequence, key)
             event = stored.read.events[key]
@@ -626,8 +652,9 @@ class Index:
         if document.kind is DocumentKind.DELETION:
             touched |= self._apply_deletion(entry.sequence, number, read)
         for code in read.events:
-            known = self.code_record(code) or CodeRecord()
-            self.store.put(records.code_key(code), replace(known, head=entry.sequence).to_bytes())
+            record = records.code_key(code)
+            known = self.store.get(record) or _UNSEEN
+            self.store.put(record, records.code_with_head(known, entry.sequence))
         for code in self.covered(sorted(touched)):
             self._put_code(code, steps.get(code))
         self._observe_unknown(read)
@@ -709,7 +736,7 @@ class Index:
 
     def _fold_to_record(self, key: bytes, known: CodeRecord, steps: tuple[Step, ...]) -> CodeRecord:
         counted = [step for step in steps if step.event.counted]
-        flags = known.flags & (CodeFlag.PACKAGE | CodeFlag.HELD | CodeFlag.REPLACED)
+        flags = known.flags & _LASTING
         if not counted:
             if steps:
                 flags |= CodeFlag.CHAIN

@@ -118,7 +118,7 @@ class Judge:
                 outcome=finding_pb2.OUTCOME_REFUSED if refused else finding_pb2.OUTCOME_ACCEPTED,
                 findings=_sorted(findings),
                 rule_base_version=self.rule_base.version,
-                previous_sequences=[self._head(key) for key in read.events],
+                previous_sequences=[self.index.head(key) for key in read.events],
             ),
         )
         revisions = self._revise(entry, read, pending, chains)
@@ -177,10 +177,6 @@ class Judge:
 
     def _content(self, sequence: int) -> bytes:
         return self.index.stored(sequence).entry.document.document
-
-    def _head(self, key: bytes) -> int:
-        record = self.index.code_record(key)
-        return 0 if record is None else record.head
 
     # The three rounds.
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 
 from tracecode.document import EPOCH
 from tracecode.v1 import catalogue_pb2
@@ -210,6 +211,8 @@ class CodeFlag(IntFlag):
 
 
 _CODE = struct.Struct("<BBHIIHHIHIIi")
+_CODE_HEAD_AT = struct.calcsize("<BBHIIHH")
+_CODE_HEAD_END = _CODE_HEAD_AT + 6
 _DOCUMENT = struct.Struct("<QQQII")
 _PRODUCT = struct.Struct("<BBHII")
 _INSTITUTION = struct.Struct("<IB3xii")
@@ -264,6 +267,21 @@ class CodeRecord:
         return cls(
             state, flags, events, institution, units_left, sales, returns, head | head_high << 32, *rest
         )
+
+
+def code_flags(value: bytes) -> int:
+    """The CodeFlag of the bytes of a CodeRecord, without reading the rest."""
+    return value[1]
+
+
+def code_head(value: bytes) -> int:
+    """`head` of the bytes of a CodeRecord."""
+    return int.from_bytes(value[_CODE_HEAD_AT:_CODE_HEAD_END], "little")
+
+
+def code_with_head(value: bytes, head: int) -> bytes:
+    """The bytes of a CodeRecord with another `head`."""
+    return value[:_CODE_HEAD_AT] + head.to_bytes(6, "little") + value[_CODE_HEAD_END:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +379,8 @@ def institution_from_bytes(value: bytes) -> tuple[int, catalogue_pb2.Institution
     return number, catalogue_pb2.Institution.FromString(value[_INSTITUTION.size :])
 
 
+# Byte by byte, and all boxes of a receipt's line share one.
+@lru_cache(maxsize=10_000)
 def lot_hash(lot_number: str) -> int:
     """FNV-1a, 64 bits folded to 32, of the lot; 0 for no lot, and for no other."""
     if not lot_number:
