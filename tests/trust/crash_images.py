@@ -287,7 +287,7 @@ def _choose(count: int, chance: random.Random) -> list[int]:
     if way == 1:
         begin, end = sorted((chance.randint(0, count), chance.randint(0, count)))
         return [*range(begin), *range(end, count)]
-    share = chance.choice((0.1, 0.3, 0.5, 0.7, 0.9))
+    share = chance.choice((0.2, 0.35, 0.5, 0.65, 0.8))
     return [number for number in range(count) if chance.random() < share]
 
 
@@ -448,6 +448,7 @@ def _try_from(
 def work(recorded: Path, folder: Path, worker: int, workers: int, count: int) -> Images:
     """One worker's share: every so many moments of what was recorded."""
     events, ledger, syncs_ignored = pickle.loads(recorded.read_bytes())
-    moments = find_moments(events, syncs_ignored=syncs_ignored)
+    # In the record those with little pending follow those with much: in turns, one worker would get them all.
+    moments = sorted(find_moments(events, syncs_ignored=syncs_ignored), key=lambda moment: moment.sectors)
     seed = f"{SEED}, worker {worker}"
     return try_images(folder, moments[worker::workers], Expected.read(ledger), count, seed)
