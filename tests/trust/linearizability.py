@@ -1,8 +1,12 @@
 """Whether a recorded history of one code can have happened one operation at a time (Wing and Gong).
 
-An operation has a moment at which it was called and one at which it was answered; it took effect at one point
-between them. One without an answer took effect somewhere after its call, or never. A history is linearizable
-if there is an order of such points in which every answer is what the code's states allow.
+An operation has a moment at which it was called and one at which it was answered, and took effect at one
+point between them; one without an answer did so somewhere after its call, or never. A history is linearizable
+if there is an order of such points in which every answer is right.
+
+What is right is what the service promises: a sale that is asked before settlement is refused if, at its
+place in the chain, the box is sold at another institution. The place in the chain is business time, then
+institution, kind and number; so the state is the set of documents kept, and not their order of arrival.
 """
 
 from __future__ import annotations
@@ -12,18 +16,22 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 NEVER = float("inf")
-"""The answer never came."""
+"""When the answer came that never came."""
 
 
 class Kind(IntEnum):
-    """What a client did to a code."""
+    """What a client did to a code; sales before returns of one second, as in the chain."""
 
     SELL = 1
-    """Asked before settlement: sold, or refused because it is sold."""
+    """Asked before settlement. Answer: it was accepted."""
     RETURN = 2
-    """Gave it back: answered whether there was a sale to take back."""
+    """Took back the sale of the same institution. Answer: there was one."""
     LOOK = 3
-    """Asked without changing anything: sold or not."""
+    """Asked for the code's state now. Answer: a sale of it is in force."""
+
+
+Place = tuple[int, str, int, str]
+"""In the chain: second, institution, kind, document number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,82 +42,98 @@ class Operation:
     begin: float
     end: float
     answer: bool | None
-    """SELL: it was accepted. RETURN: there was a sale. LOOK: it is sold. None without an answer."""
+    """None without an answer."""
+    second: int = 0
+    """Business time."""
+    institution: str = ""
+    number: str = ""
     sequence: int = 0
-    """The entry it became; 0 = none is known."""
+    """The entry it became; 0 = none, or none is known."""
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the chain."""
+        return (self.second, self.institution, self.kind, self.number)
 
 
-def step(sold: bool, operation: Operation) -> bool | None:
-    """The state of the code after the operation, or None if this state does not allow its answer."""
-    answer = operation.answer
-    match operation.kind:
-        case Kind.SELL:
-            return True if answer is None or answer is not sold else None if not sold else sold
-        case Kind.RETURN:
-            return False if answer is None or answer is sold else None
-        case Kind.LOOK:
-            return sold if answer is None or answer is sold else None
+State = tuple[Place, ...]
+"""The documents that move the code, in the order of its chain."""
+
+
+def sellers(state: State, before: Place | None = None) -> set[str]:
+    """The institutions whose sale is in force, at a place of the chain or after all of it."""
+    found: set[str] = set()
+    for place in state:
+        if before is not None and place >= before:
+            break
+        if place[2] == Kind.SELL:
+            found.add(place[1])
+        else:
+            found.discard(place[1])
+    return found
+
+
+def steps(state: State, operation: Operation) -> list[State]:
+    """The states that the operation may leave behind; none if its answer is wrong in this state."""
+    if operation.kind is Kind.LOOK:
+        return [state] if operation.answer in (None, bool(sellers(state))) else []
+    active = sellers(state, operation.place)
+    kept = tuple(sorted((*state, operation.place)))
+    if operation.kind is Kind.RETURN:
+        return [kept] if operation.answer in (None, operation.institution in active) else []
+    right = not active - {operation.institution}
+    if operation.answer not in (None, right):
+        return []
+    return [kept if right else state]
 
 
 def is_linearizable(history: Iterable[Operation]) -> bool:
     """Whether there is an order of points that explains the history of one code, which begins unsold.
 
-    Depth first over (operations that have taken effect, state), each met once.
+    Depth first over what has taken effect and the state it left, each met once.
     """
-    # What was only asked and never answered explains nothing.
     operations = sorted(
         (one for one in history if one.kind is not Kind.LOOK or one.end != NEVER), key=lambda one: one.begin
     )
     needed = sum(1 << at for at, one in enumerate(operations) if one.end != NEVER)
-    seen: set[tuple[int, bool]] = set()
-    waiting: list[tuple[int, bool]] = [(0, False)]
+    seen: set[tuple[int, State]] = set()
+    waiting: list[tuple[int, State]] = [(0, ())]
     while waiting:
-        done, sold = waiting.pop()
+        done, state = waiting.pop()
         if done & needed == needed:
             return True
-        if (done, sold) in seen:
-            continue
-        seen.add((done, sold))
-        waiting += _next(operations, done, sold)
-    return not needed
+        if (done, state) not in seen:
+            seen.add((done, state))
+            waiting += _next(operations, done, state)
+    return False
 
 
-def _next(operations: Sequence[Operation], done: int, sold: bool) -> list[tuple[int, bool]]:
+def _next(operations: Sequence[Operation], done: int, state: State) -> list[tuple[int, State]]:
     """What may take effect next: what began before the first answer that is still to be explained."""
+    at = (~done & (done + 1)).bit_length() - 1
     found = []
-    first = min((one.end for at, one in enumerate(operations) if not done >> at & 1), default=NEVER)
-    for at, one in enumerate(operations):
+    first = NEVER
+    for place in range(at, len(operations)):
+        one = operations[place]
         if one.begin > first:
             break
-        if done >> at & 1:
+        if done >> place & 1:
             continue
-        after = step(sold, one)
-        if after is not None:
-            found.append((done | 1 << at, after))
-    return found
-
-
-def cut(history: Sequence[Operation]) -> list[list[Operation]]:
-    """A long history in pieces between which nothing was on its way: each is searched by itself."""
-    pieces: list[list[Operation]] = []
-    until = -NEVER
-    for one in sorted(history, key=lambda one: one.begin):
-        if one.begin > until or not pieces:
-            pieces.append([])
-        pieces[-1].append(one)
-        until = max(until, one.end)
-    return pieces
+        first = min(first, one.end)
+        found += [(done | 1 << place, after) for after in steps(state, one)]
+    # The one that was answered first is tried first: it is nearly always right.
+    return found[::-1]
 
 
 def follows_sequences(operations: Iterable[Operation]) -> bool:
-    """Whether what began after another's answer has the greater sequence."""
-    answered = sorted((one for one in operations if one.sequence), key=lambda one: one.begin)
-    ended = sorted(answered, key=lambda one: one.end)
+    """Whether what began after another's answer became the later entry."""
+    kept = [one for one in operations if one.sequence]
+    ended = sorted(kept, key=lambda one: one.end)
     highest = at = 0
-    for one in answered:
+    for one in sorted(kept, key=lambda one: one.begin):
         while ended[at].end < one.begin:
             highest = max(highest, ended[at].sequence)
             at += 1
         if one.sequence <= highest:
             return False
-    return True
+    return len({one.sequence for one in kept}) == len(kept)
