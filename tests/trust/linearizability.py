@@ -60,16 +60,17 @@ State = tuple[Place, ...]
 """The documents that move the code, in the order of its chain."""
 
 
-def sellers(state: State, before: Place | None = None) -> set[str]:
-    """The institutions whose sale is in force, at a place of the chain or after all of it."""
-    found: set[str] = set()
+def sellers(state: State, before: Place | None = None) -> dict[str, bool]:
+    """The institutions whose sale is in force, at a place of the chain or after all of it; and whether it
+    is founded: nobody else had a founded one before it. An unfounded sale speaks against nobody."""
+    found: dict[str, bool] = {}
     for place in state:
         if before is not None and place >= before:
             break
         if place[2] == Kind.SELL:
-            found.add(place[1])
+            found[place[1]] = not any(found[shop] for shop in found if shop != place[1])
         else:
-            found.discard(place[1])
+            found.pop(place[1], None)
     return found
 
 
@@ -81,7 +82,7 @@ def steps(state: State, operation: Operation) -> list[State]:
     kept = tuple(sorted((*state, operation.place)))
     if operation.kind is Kind.RETURN:
         return [kept] if operation.answer in (None, operation.institution in active) else []
-    right = not active - {operation.institution}
+    right = not any(active[shop] for shop in active if shop != operation.institution)
     if operation.answer not in (None, right):
         return []
     return [kept if right else state]
