@@ -1,0 +1,161 @@
+"""A disk that fails: no OK for what is lost, and the service ends or goes on, but never lies."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from documents import HOUR, NOON, SHOP, code, line, receipt
+from running_server import ServerProcess, register_institutions
+
+from tracecode.client import CallFailed, LedgerClient
+from trust.conftest import Effort
+from trust.io_errors import SYNC, WRITE
+from trust.small_ledger import record_small
+from trust.table import NotInjected, Row
+
+AddRow = Callable[[Row | NotInjected], None]
+TESTS = Path(__file__).parent.parent
+WORKERS = 2
+ENDS = ("right", "lost", "doubled", "wrong", "not recovered", "failed", "aborts")
+
+
+@pytest.fixture(scope="module")
+def faulty_io(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that lets a disk fail."""
+    library = tmp_path_factory.mktemp("faulty_io") / "faulty_io.so"
+    source = Path(__file__).with_name("faulty_io.cpp")
+    subprocess.run(["g++", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger to begin from."""
+    folder = tmp_path_factory.mktemp("small") / "ledger"
+    record_small(folder, lambda: None)
+    return folder
+
+
+def run_positions(
+    faulty_io: Path, small: Path, scratch: Path, first: int, step: int, mode: str
+) -> Counter[str]:
+    """Let the program try its share of the positions, in two processes."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "LD_PRELOAD": str(faulty_io)}
+    children = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "trust.io_errors", str(small), str(scratch / f"{mode}{n}")),
+                *(str(first + n * step), str(step * WORKERS), mode),
+            ],
+            env=environment,
+            cwd=TESTS,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(WORKERS)
+    ]
+    ends: Counter[str] = Counter()
+    for child in children:
+        output, _ = child.communicate()
+        assert child.returncode == 0
+        ends.update(json.loads(output))
+    return ends
+
+
+@pytest.mark.timeout(900)
+def test_a_disk_that_fails_at_any_position_loses_nothing_acknowledged(
+    faulty_io: Path, small: Path, tmp_path: Path, effort: Effort, add_row: AddRow
+) -> None:
+    """Pins every write and sync of a commit and of a flush, with EIO, ENOSPC and a write cut short, once and
+    from then on. The control says OK although the commit failed."""
+    step = 12 if effort.is_short else 1
+    ends = run_positions(faulty_io, small, tmp_path, 0, step, "honest")
+    control = run_positions(faulty_io, small, tmp_path, 0, 12, "lying")
+
+    add_row(
+        Row(
+            fault="EIO, ENOSPC, short write",
+            how="each write and sync of journal and index, once and for good",
+            tries=sum(ends[end] for end in ENDS),
+            lost=ends["lost"],
+            doubled=ends["doubled"],
+            wrong=ends["wrong"] + ends["not recovered"] + ends["failed"],
+            aborts=ends["aborts"],
+            control="OK in spite of the error",
+            control_failed=control["lost"] > 0,
+            note=json.dumps(ends),
+        )
+    )
+    assert effort.is_short or ends["tries"] == ends["positions"] // WORKERS
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "error", "always"),
+    [
+        ("EIO on fdatasync, once", SYNC, errno.EIO, 0),
+        ("EIO on fdatasync, always", SYNC, errno.EIO, 1),
+        ("EIO on a write, always", WRITE, errno.EIO, 1),
+    ],
+)
+def test_a_service_whose_disk_fails_ends_at_once_and_loses_nothing(
+    faulty_io: Path,
+    tmp_path: Path,
+    effort: Effort,
+    add_row: AddRow,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: int,
+    error: int,
+    always: int,
+) -> None:
+    """Pins that the process answers UNAVAILABLE, exits with 1, and that what it acknowledged is there at the
+    next start. The control counts the document that was refused as acknowledged."""
+    tries, lost, found_out, slow = effort.count(1, 6), 0, 0, 0
+    for number in range(tries):
+        data = tmp_path / str(number)
+        monkeypatch.setenv("LD_PRELOAD", str(faulty_io))
+        monkeypatch.setenv("FAULTY_IO", f"journal/data.mdb {kind} {12 + number} {error} {always}")
+        acknowledged = []
+        with ServerProcess(data_directory=data, drain_seconds=2, disk_free_bytes_min=0) as service:
+            register_institutions(service.address, SHOP)
+            refused = time.monotonic()
+            with LedgerClient(service.address, deadline_seconds=3, attempts=1) as client:
+                for serial in range(100):
+                    document = receipt(SHOP, f"R{serial}", NOON + HOUR, line(code(serial)))
+                    try:
+                        client.record(document)
+                    except CallFailed:
+                        refused = time.monotonic()
+                        break
+                    acknowledged.append(serial)
+            assert service.wait(20) == 1
+            slow += time.monotonic() - refused > 10
+        monkeypatch.delenv("LD_PRELOAD")
+        monkeypatch.delenv("FAULTY_IO")
+        with (
+            ServerProcess(data_directory=data, disk_free_bytes_min=0) as service,
+            LedgerClient(service.address, deadline_seconds=10) as client,
+        ):
+            known = [client.get_code(code(serial)).status.event_count for serial in range(100)]
+        lost += sum(not known[serial] for serial in acknowledged)
+        found_out += not known[len(acknowledged)]
+    add_row(
+        Row(
+            fault=name,
+            how="the service's journal",
+            tries=tries,
+            lost=lost,
+            wrong=slow,
+            control="the refused one counted as acknowledged",
+            control_failed=found_out > 0,
+        )
+    )
