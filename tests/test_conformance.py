@@ -130,6 +130,27 @@ def test_a_plain_sale_of_a_received_box_passes(story: Story) -> None:
     assert story.ledger.get_code(code(1)).status.state == 4
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_slow_clock_does_not_sell_a_box_twice(story: Story, asked: bool) -> None:
+    """Who asks before settlement when a sale elsewhere is recorded is refused, although by his clock he was
+    first; the other sale stays what it was, and a question is answered the same."""
+    first = sale(SHOP, "S1", NOON + HOUR, line(code(1)), asked=asked)
+    second = sale(OTHER, "S2", NOON + HOUR - 120, line(code(1)), asked=True)
+
+    (accepted,), (refused,) = story.tell(first), story.tell(second, delay=240)
+
+    assert accepted.outcome == finding_pb2.OUTCOME_ACCEPTED
+    assert refused.outcome == finding_pb2.OUTCOME_REFUSED
+    assert "DUP_SALE_CROSS_ORG" in names(refused)
+    assert "DUP_SALE_CROSS_ORG" not in story.standing(first)
+    assert story.standing(second)["DUP_SALE_CROSS_ORG"] == "BLOCK"
+    question = ledger_service_pb2.VerifyCodesRequest(
+        institution_code=OTHER, business_time=second.business_time
+    )
+    question.codes.add(code=code(1))
+    assert story.ledger.verify(question).answers[0].would_refuse
+
+
 def test_a_retry_gets_the_first_answer_and_changes_nothing(story: Story) -> None:
     """The same document again, also later, is the same entry."""
     document = sale(SHOP, "S1", NOON + HOUR, line(code(1)))
