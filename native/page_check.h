@@ -32,6 +32,7 @@ namespace tracecode {
 class PageCheck {
 public:
     const char *fault = nullptr;  // what is wrong, of `page`; nullptr: nothing was found
+    std::string record;           // the key of the record that is wrong, where one is
     uint64_t page = 0;
     uint64_t entries = 0;       // as the newest meta page counts them
     uint64_t transaction = 0;   // of the newest meta page
@@ -317,7 +318,10 @@ private:
             return true;
         }
         uint32_t crc = crc32c(crc32c(0, key.data(), key.size()), value.data() + 4, value.size() - 4);
-        return crc == read<uint32_t>(value.data()) || fail("has a record that does not match its checksum", number);
+        if (crc == read<uint32_t>(value.data()))
+            return true;
+        record = key;
+        return fail("has a record that does not match its checksum", number);
     }
 
     bool free_pages(std::string_view key, std::string_view value, uint64_t number) {

@@ -3,6 +3,7 @@
 cdef extern from "page_check.h" namespace "tracecode" nogil:
     cdef cppclass PageCheck:
         const char *fault
+        string record
         uint64_t page, entries, transaction, pages_read, unaccounted
         bint free_known
         bint run(int file, bint journal, bint full) except +
@@ -26,7 +27,8 @@ def check_pages(str path not None, *, bint journal, bint full):
     finally:
         os.close(descriptor)
     if check.fault != NULL:
-        raise DataLoss(f"{path}: page {check.page} {check.fault.decode()}")
+        record = f", {(<bytes> check.record).hex()}" if check.record.size() else ""
+        raise DataLoss(f"{path}: page {check.page} {check.fault.decode()}{record}")
     return {
         "entries": check.entries,
         "transaction": check.transaction,
@@ -124,14 +126,13 @@ def _check_files(str directory, bint full):
         ) from None
     if not os.path.exists(index):
         return
-    with open(index, "rb") as file:
-        begun = os.fstat(file.fileno()).st_size <= 2 * _page_bytes and not file.read().strip(b"\0")
-    if begun:
-        os.unlink(index)
-        return
     try:
         check_pages(index, journal=False, full=full)
     except DataLoss as loss:
+        if _file_size(index) <= 2 * _page_bytes:
+            # Its meta pages at most, which a power cut tore as it was made.
+            os.unlink(index)
+            return
         raise DataLoss(
             f"{loss}; run `tracecode fsck --repair`, which rebuilds the index from the journal"
         ) from None

@@ -344,7 +344,7 @@ def test_a_torn_journal_of_a_ledger_is_never_made_again(directory: Path) -> None
             if name == "index" and len(torn) <= 2 * resource.getpagesize():
                 continue
             file.write_bytes(torn)
-            with pytest.raises(DataLoss, match="MDB_INVALID"):
+            with pytest.raises(DataLoss, match="is no meta page|cannot be read|cut short"):
                 open_store(directory)
             assert file.read_bytes() == torn
         file.write_bytes(whole)
@@ -597,7 +597,7 @@ def test_a_flipped_bit_in_the_index_is_named_not_answered(directory: Path) -> No
     damage(directory / "index" / "data.mdb")
 
     with pytest.raises(
-        DataLoss, match=r"page .* has a record that does not match its checksum; .*fsck --repair"
+        DataLoss, match=r"page .* has a record that does not match its checksum, [0-9a-f]+; .*fsck --repair"
     ):
         open_store(directory)
     with open_store(directory, full_check=False) as store:
