@@ -131,11 +131,15 @@ def test_a_plain_sale_of_a_received_box_passes(story: Story) -> None:
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_slow_clock_does_not_sell_a_box_twice(story: Story, asked: bool) -> None:
+@pytest.mark.parametrize(("here", "there"), [(SHOP, OTHER), (QUIET, "P13050000099")])
+def test_a_slow_clock_does_not_sell_a_box_twice(story: Story, here: str, there: str, asked: bool) -> None:
     """Who asks before settlement when a sale elsewhere is recorded is refused, although by his clock he was
     first; the other sale stays what it was, and a question is answered the same."""
-    first = sale(SHOP, "S1", NOON + HOUR, line(code(1)), asked=asked)
-    second = sale(OTHER, "S2", NOON + HOUR - 120, line(code(1)), asked=True)
+    first = sale(here, "S1", NOON + HOUR, line(code(1)), asked=asked)
+    second = sale(there, "S2", NOON + HOUR - 120, line(code(1)), asked=True)
+    story.ledger.import_institutions(
+        [catalogue_pb2.Institution(institution_code="P13050000099", name="戊店", division_code="130500")]
+    )
 
     (accepted,), (refused,) = story.tell(first), story.tell(second, delay=240)
 
@@ -145,10 +149,12 @@ def test_a_slow_clock_does_not_sell_a_box_twice(story: Story, asked: bool) -> No
     assert "DUP_SALE_CROSS_ORG" not in story.standing(first)
     assert story.standing(second)["DUP_SALE_CROSS_ORG"] == "BLOCK"
     question = ledger_service_pb2.VerifyCodesRequest(
-        institution_code=OTHER, business_time=second.business_time
+        institution_code=there, business_time=second.business_time
     )
     question.codes.add(code=code(1))
     assert story.ledger.verify(question).answers[0].would_refuse
+    story.tell(sale_return(here, "T1", NOON + 2 * HOUR, line(code(1)), of="S1"))
+    assert story.standing(second)["DUP_SALE_CROSS_ORG"] == "BLOCK"
 
 
 def test_a_retry_gets_the_first_answer_and_changes_nothing(story: Story) -> None:

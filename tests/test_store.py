@@ -344,7 +344,7 @@ def test_a_torn_journal_of_a_ledger_is_never_made_again(directory: Path) -> None
             if name == "index" and len(torn) <= 2 * resource.getpagesize():
                 continue
             file.write_bytes(torn)
-            with pytest.raises(DataLoss, match="is no meta page|cannot be read|cut short"):
+            with pytest.raises(DataLoss, match=r"is no meta page|cannot be read|cut short"):
                 open_store(directory)
             assert file.read_bytes() == torn
         file.write_bytes(whole)

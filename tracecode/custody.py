@@ -2,9 +2,7 @@
 
 When a box stands sold at two institutions, custody decides (`Step.custody`, found by the fold): the sale of
 lower custody is odd, at equal custody the later one. So a pharmacy that can show how it got the box is not
-accused because somebody else typed its code. Later is what happened later; but who asks before settlement asks
-when he asks: a sale that was recorded by then is the earlier one, whatever his clock says, or a slow clock would
-have one box paid twice.
+accused because somebody else typed its code.
 """
 
 from __future__ import annotations
@@ -60,10 +58,7 @@ def _earlier_rivals(evidence: ChainEvidence) -> Iterator[Rival]:
     step = evidence.step
     for sale in evidence.standing(Operation.SALE, here=False):
         if not was_sent_on(evidence, sale.event, step.event):
-            odd = sale.custody < step.custody or (
-                sale.custody == step.custody and _asked_after(sale.event, step.event)
-            )
-            yield Rival(sale.event, True, odd, _same_group(evidence, sale.event))
+            yield Rival(sale.event, True, sale.custody < step.custody, _same_group(evidence, sale.event))
 
 
 def _later_rivals(evidence: ChainEvidence) -> Iterator[Rival]:
@@ -81,13 +76,11 @@ def _later_rivals(evidence: ChainEvidence) -> Iterator[Rival]:
     at = len(judged.before.sales)
     found = []
     for custody, sales in whole_sales.items():
+        odd = custody <= judged.custody
+        if odd and not evidence.event.counted:
+            continue
         compared = 0
         for step in _later_elsewhere(sales, judged.event):
-            odd = custody < judged.custody or (
-                custody == judged.custody and not _asked_after(evidence.event, step.event)
-            )
-            if odd and not evidence.event.counted:
-                continue
             if folded_again and not _stands(judged.event, step.before.sales, at):
                 # What was taken back does not come into force again.
                 break
@@ -97,12 +90,6 @@ def _later_rivals(evidence: ChainEvidence) -> Iterator[Rival]:
             if compared == SALES_COMPARED:
                 break
     yield from sorted(found, key=lambda rival: rival.event.order)
-
-
-def _asked_after(attempt: Event, sale: Event) -> bool:
-    """Whether somebody asked before settlement when the other sale was recorded already."""
-    # What is only a question has no entry, and comes after all that have.
-    return attempt.before_settlement and 0 < sale.sequence and not 0 < attempt.sequence < sale.sequence
 
 
 def _later_elsewhere(sales: Sequence[Step], judged: Event) -> Iterator[Step]:

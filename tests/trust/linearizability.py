@@ -4,9 +4,10 @@ An operation has a moment at which it was called and one at which it was answere
 point between them; one without an answer did so somewhere after its call, or never. A history is linearizable
 if there is an order of such points in which every answer is right.
 
-What is right is what the service promises: a sale that is asked before settlement is refused if, at its
-place in the chain, the box is sold at another institution. The place in the chain is business time, then
-institution, kind and number; so the state is the set of documents kept, and not their order of arrival.
+What is right is what the service promises: a sale that is asked before settlement is refused if the box is
+sold at another institution, at its place in the chain or when it is asked. The place in the chain is business
+time, then institution, kind and number; so the state is the set of documents kept, and not their order of
+arrival.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def steps(state: State, operation: Operation) -> list[State]:
     kept = tuple(sorted((*state, operation.place)))
     if operation.kind is Kind.RETURN:
         return [kept] if operation.answer in (None, operation.institution in active) else []
-    right = not any(active[shop] for shop in active if shop != operation.institution)
+    now = sellers(state)
+    right = not any(there[shop] for there in (active, now) for shop in there if shop != operation.institution)
     if operation.answer not in (None, right):
         return []
     return [kept if right else state]

@@ -62,10 +62,11 @@ GOOD = {
         sell(7, 8, False, B),
     ],
     "never kept": [sell(1, NEVER, None), sell(3, 4, True, B)],
-    "of an earlier second, later": [sell(2.5, 5, True, B), replace(sell(2.6, 9, True), second=1)],
+    "of an earlier second, later": [sell(2.5, 5, True, B), replace(sell(2.6, 9, False), second=1)],
 }
 BAD = {
     "sold twice": [sell(1, 2, True), sell(3, 4, True, B)],
+    "sold twice by a slow clock": [sell(2.5, 5, True, B), replace(sell(6, 9, True), second=1)],
     "refused unsold": [sell(1, 2, False)],
     "sale forgotten": [sell(1, 2, True), look(3, 4, False)],
     "seen before it began": [look(1, 2, True), sell(3, 4, True)],

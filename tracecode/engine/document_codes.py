@@ -80,6 +80,12 @@ class ReadDocument:
         """The same as an attempt that was refused."""
         return ReadDocument(self.document, self.sequence, self.receive_time, refused=True)
 
+    def at(self, time: int) -> ReadDocument:
+        """The same as if it had happened then."""
+        moved = ReadDocument(self.document, self.sequence, self.receive_time, refused=self.refused)
+        moved.time = time
+        return moved
+
     @cached_property
     def lines(self) -> tuple[LineReadings, ...]:
         """The lines with all that their own scans were read as."""

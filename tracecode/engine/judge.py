@@ -102,9 +102,14 @@ class Judge:
         refused = document.before_settlement and any(
             refuses(message, receive_time, read.time + PROVISIONAL_SECONDS) for message in findings + own
         )
-        if refused:
+        too_late = [] if refused else self._judge_as_asked(read, chains)
+        if refused or too_late:
+            refused = True
             chains = self._chains(read, targets, pending, refused=True)
             read = read.as_refused()
+        if too_late:
+            # Beside the one who counts, the attempt would have been the earlier sale.
+            own = [message for chain in chains for message in chain.found_of(sequence)] + too_late
         findings += own
         if targets:
             taken = [(target.read, self.index.standing_findings(target)[0]) for target in targets]
@@ -129,9 +134,43 @@ class Judge:
         """The findings a sale would have if it were recorded now; writes nothing. `now` in seconds."""
         read = ReadDocument(document, 0, now)
         findings = self._judge_alone(read)
-        for chain in self._chains(read, [], 0, refused=False):
+        chains = self._chains(read, [], 0, refused=False)
+        for chain in chains:
             findings += chain.found_of(0)
-        return _sorted(findings), read
+        return _sorted(findings + self._judge_as_asked(read, chains)), read
+
+    def _judge_as_asked(self, read: ReadDocument, chains: Sequence[_Chain]) -> list[finding_pb2.Finding]:
+        """What refuses a sale that is asked before settlement because of a sale elsewhere that was recorded
+        by then, although it is dated later.
+
+        By its business time such a sale may be the first. But settlement waits for the answer: it takes place
+        after all that was recorded, whatever the till's clock says, or a slow clock would have one box paid
+        twice. What is found is a fact of the moment, which no later entry revises. Ours.
+        """
+        if not read.document.before_settlement:
+            return []
+        dated_later = [
+            step.event.time
+            for chain in chains
+            for step in chain.steps
+            if step.event.operation in SALES
+            and step.event.counted
+            and step.event.time >= read.time
+            and step.event.institution != read.document.institution_code
+        ]
+        if not dated_later:
+            return []
+        asked = read.at(max(read.receive_time, *dated_later) + 1)
+        found = [
+            message
+            for chain in self._chains(asked, [], 0, refused=False)
+            for message in chain.found_of(read.sequence)
+            if FindingType(message.type) is FindingType.DUP_SALE_CROSS_ORG
+            and refuses(message, read.receive_time, asked.time + PROVISIONAL_SECONDS)
+        ]
+        for message in found:
+            message.revisable = False
+        return found
 
     def _judge_alone(self, read: ReadDocument) -> list[finding_pb2.Finding]:
         """What the document and its lines say without any code's past."""
