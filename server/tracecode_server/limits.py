@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from tracecode_server.errors import PeerOverLimit
 
@@ -111,8 +110,3 @@ class PeerLimits:
 def name_peer(peer: str) -> str:
     """The host of what gRPC calls a peer: "ipv4:127.0.0.1:40112" is "ipv4:127.0.0.1"."""
     return peer.rpartition(":")[0] if peer.startswith("ip") else peer
-
-
-def name_host(peer: str) -> str:
-    """The address in a peer's name, as sockets say it: "ipv4:127.0.0.1" is "127.0.0.1"."""
-    return unquote(peer.partition(":")[2]).removeprefix("[").removesuffix("]")

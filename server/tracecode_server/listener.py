@@ -67,7 +67,6 @@ class Listener:
         address = self._bind()
         await self._server.start()
         connections = Connections(split_address(address)[1], self._settings.peer_connections_max, self._log)
-        self._methods.connections = connections
         self._guard = asyncio.create_task(self._watch(connections))
         return address
 

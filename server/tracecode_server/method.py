@@ -24,9 +24,8 @@ from google.protobuf.message_factory import GetMessageClass
 from tracecode.errors import EngineStopped
 from tracecode.v1 import catalogue_service_pb2, ledger_service_pb2
 from tracecode_server.call_figures import CallFigures
-from tracecode_server.connections import Connections
 from tracecode_server.errors import Draining, MessageMalformed, PeerOverLimit
-from tracecode_server.limits import PeerLimits, name_host, name_peer
+from tracecode_server.limits import PeerLimits, name_peer
 from tracecode_server.status import refuse, to_grpc_status
 
 Request = TypeVar("Request", bound=Message)
@@ -93,8 +92,6 @@ class Methods:
         self._on_engine_stopped = on_engine_stopped
         self._open = 0
         self._draining = False
-        # Told what each peer sends, once somebody looks after the connections.
-        self.connections: Connections | None = None
         # Refusals of peers over their limits since one was logged, and when that was.
         self._refusals_unlogged = 0
         self._refusal_logged_at = 0.0
@@ -149,7 +146,7 @@ class Methods:
             call = self._begin(name, context, stream=True)
             try:
                 self._admit(call)
-                response = await answer(self._count_messages(call, messages))
+                response = await answer(messages)
                 call.code = "OK"
                 return response
             except Exception as error:
@@ -167,7 +164,7 @@ class Methods:
             call = self._begin(method.full_name, context, stream=True)
             try:
                 self._admit(call)
-                async with aclosing(answer(self._count_messages(call, messages))) as responses:
+                async with aclosing(answer(messages)) as responses:
                     async for response in responses:
                         yield response
                 call.code = "OK"
@@ -188,19 +185,10 @@ class Methods:
         return call
 
     def _admit(self, call: _Call, size: int = 0) -> None:
-        if self.connections is not None:
-            self.connections.count_call(name_host(call.peer), size)
         if self._draining:
             raise Draining("the service is stopping; send the same again")
         self._limits.enter(call.peer, stream=call.stream, size=size)
         call.admitted = True
-
-    async def _count_messages(self, call: _Call, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        host = name_host(call.peer)
-        async for message in messages:
-            if self.connections is not None:
-                self.connections.count_call(host, len(message))
-            yield message
 
     def _end(self, call: _Call) -> None:
         if call.admitted:
@@ -211,12 +199,10 @@ class Methods:
         if not self._open:
             self._idle.set()
 
-    def _is_logged(self, call: _Call, error: Exception) -> bool:
+    def _is_logged(self, error: Exception) -> bool:
         """Whether a refusal is worth a line: of a flood one a second is, which says how many there were."""
         if not isinstance(error, PeerOverLimit):
             return True
-        if self.connections is not None:
-            self.connections.count_refusal(name_host(call.peer))
         now = time.monotonic()
         if now - self._refusal_logged_at < REFUSAL_LOG_SECONDS:
             self._refusals_unlogged += 1
@@ -236,7 +222,7 @@ class Methods:
                 error=refusal.error,
                 frames=list(refusal.frames),
             )
-        elif self._is_logged(call, error):
+        elif self._is_logged(error):
             self._log.info(
                 "call_refused",
                 method=call.method,
@@ -246,6 +232,7 @@ class Methods:
                 field=refusal.field,
                 unlogged=self._refusals_unlogged,
             )
+            self._refusals_unlogged = 0
         if isinstance(error, EngineStopped):
             self._on_engine_stopped()
         await context.abort_with_status(to_grpc_status(refusal))

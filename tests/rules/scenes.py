@@ -91,6 +91,7 @@ KEYS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "codeexpiry": ("scan_expiry_day", to_day),
 }
 FLAGS: Mapping[str, Mapping[str, Any]] = {
+    "ahead": {"business_time": NOON + 30 * 86_400},
     "insured": {"insured": True},
     "asked": {"before_settlement": True},
     "refused": {"before_settlement": True, "refused": True},

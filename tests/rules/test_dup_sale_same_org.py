@@ -44,6 +44,8 @@ from tracecode.rules.dup_sale_same_org import find
     ("moved out after both", "0h sale A\n> 5h sale A\n6h out A", ALERT),
     ("moved out once for two sales", "0h sale A\n1h sale A\n2h out A\n> 5h sale A", ALERT),
     ("moved out each time", "0h sale A\n1h out A\n2h sale A\n3h out A\n> 5h sale A", WARN),
+    ("a return whose place nobody knows", "0h return A\n1h sale A ahead\n> 2h sale A ahead", WARN),
+    ("a clock ahead and no return", "1h sale A ahead\n> 2h sale A ahead", ALERT),
     ("after a second receipt", "0h receive A\n1h sale A\n2h receive A\n> 3h sale A", ALERT),
 )
 def test_sold_here_before(told: str, said: str) -> None:

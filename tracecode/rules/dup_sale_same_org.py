@@ -7,7 +7,8 @@ pressed twice.
 
 INFO when it was cancelled and billed again: one of the two is returned at most `rebill_hours` (24) after
 this sale. WARN when a transfer out (102) that names no other institution lies between: one clinic system
-books returns by it. A split sale is SPLIT_AFTER_WHOLE instead.
+books returns by it. WARN when as many returns stand here, whenever, and one of the sales has an impossible
+time: then nobody knows what came first. A split sale is SPLIT_AFTER_WHOLE instead.
 
 Source: 医保发〔2025〕7号: what is scanned again is not paid again. The times are ours.
 """
@@ -36,12 +37,19 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     if all(back):
         facts += evidence.show("returned", [event for event in back if event])
         return (evidence.found(FindingType.DUP_SALE_SAME_ORG, Severity.INFO, *facts),)
-    if _taken_back_by_transfer(evidence, earlier):
+    if _taken_back_by_transfer(evidence, earlier) or _taken_back_sometime(evidence, earlier):
         return (evidence.found(FindingType.DUP_SALE_SAME_ORG, Severity.WARN, *facts),)
     age_seconds = event.time - min(sale.time for sale in earlier)
     refusing = event.before_settlement and age_seconds > thresholds.same_org_block_minutes * 60
     severity = Severity.BLOCK if refusing else Severity.ALERT
     return (evidence.found(FindingType.DUP_SALE_SAME_ORG, severity, *facts),)
+
+
+def _taken_back_sometime(evidence: ChainEvidence, earlier: list[Event]) -> bool:
+    """A till whose clock was ahead: its documents stand as they arrived, so a return counts wherever it is."""
+    if all(sale.business_time == sale.time for sale in (evidence.event, *earlier)):
+        return False
+    return len(evidence.find_moves((Operation.SALE_RETURN,), evidence.event.institution)) >= len(earlier)
 
 
 def _taken_back_by_transfer(evidence: ChainEvidence, earlier: list[Event]) -> bool:
