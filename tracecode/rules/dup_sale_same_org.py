@@ -46,7 +46,7 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
 
 
 def _taken_back_sometime(evidence: ChainEvidence, earlier: list[Event]) -> bool:
-    """A till whose clock was ahead: its documents stand as they arrived, so a return counts wherever it is."""
+    """A till whose clock was ahead: its documents stand as they arrived, so any return counts."""
     if all(sale.business_time == sale.time for sale in (evidence.event, *earlier)):
         return False
     return len(evidence.find_moves((Operation.SALE_RETURN,), evidence.event.institution)) >= len(earlier)
