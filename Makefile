@@ -36,6 +36,7 @@ bench: build $(VENV)/peers
 # From 30 minutes on, one of them soaks for half an hour.
 MINUTES ?= 10
 trust: build faults $(VENV)/fuzz
+	$(call need,test "$$(id -u)" != 0 || command -v mkfs.xfs,xfsprogs)
 	mkdir -p .bench
 	$(BIN)/python -m pytest tests/trust --minutes=$(MINUTES) --trust-results=.bench/trust.json --timeout=1800 --verbose
 
@@ -135,7 +136,6 @@ $(VENV)/packages: pyproject.toml
 faults:
 	$(call need,command -v strace,strace)
 	$(call need,test "$$(id -u)" != 0 || command -v mkfs.ext4,e2fsprogs)
-	$(call need,test "$$(id -u)" != 0 || command -v mkfs.xfs,xfsprogs)
 
 # What benchmarks are measured against, and what their load generators are made of. Debian would start the
 # servers it installs; RUNLEVEL keeps them still.
