@@ -52,29 +52,34 @@ class FairShare:
 
 
 class Turns(Generic[Item]):
-    """A queue for each source, and the sources take turns. Threads that share it need a lock."""
+    """A queue for each source, and the sources take turns of so much. Threads that share it need a lock."""
 
-    def __init__(self) -> None:
-        self._queues: OrderedDict[str, deque[Item]] = OrderedDict()
+    def __init__(self, amount_of_turn: int = 1) -> None:
+        self._amount_of_turn = amount_of_turn
+        self._taken = 0
+        self._queues: OrderedDict[str, deque[tuple[Item, int]]] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._queues)
 
-    def put(self, source: str, item: Item) -> None:
-        """Append to what waits of this source."""
+    def put(self, source: str, item: Item, amount: int = 1) -> None:
+        """Append to what waits of this source an item that is so much."""
         queue = self._queues.get(source)
         if queue is None:
             queue = self._queues[source] = deque()
-        queue.append(item)
+        queue.append((item, amount))
 
     def take(self) -> Item:
         """The oldest item of the source whose turn it is. Raises KeyError if nothing waits."""
         source, queue = next(iter(self._queues.items()), ("", None))
         if queue is None:
             raise KeyError("nothing waits")
-        item = queue.popleft()
-        if queue:
-            self._queues.move_to_end(source)
-        else:
+        item, amount = queue.popleft()
+        self._taken += amount
+        if not queue:
             del self._queues[source]
+            self._taken = 0
+        elif self._taken >= self._amount_of_turn:
+            self._queues.move_to_end(source)
+            self._taken = 0
         return item

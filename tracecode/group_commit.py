@@ -18,10 +18,13 @@ from tracecode.fair_share import FairShare, Turns
 BATCH_DOCUMENTS_MAX = 2_000
 """Documents in one commit: bounds how long the first of them waits."""
 
+TURN_DOCUMENTS = 1_000
+"""Documents of one source before another has its turn: a gateway's message counts as many tills' calls."""
+
 BATCH_DOCUMENTS_MIN = 64
 BATCH_SECONDS_MAX = 0.03
-"""What a commit may take, where documents cost so much that fewer of them are as good: whoever comes next
-waits for it. Cleared documents are far below."""
+"""What documents may add to a commit, where they cost so much that fewer of them are as good: whoever comes
+next waits for it. Cleared documents are far below. A message of a stream is not split."""
 
 WAITING_DOCUMENTS_MAX = 20_000
 """Documents that may wait. Beyond it the ledger pushes back, on those sources that have more than their
@@ -36,8 +39,10 @@ class GroupCommit:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._turns: Turns[tuple[str, _Waiting]] = Turns()
+        self._turns: Turns[tuple[str, _Waiting]] = Turns(TURN_DOCUMENTS)
         self._share = FairShare(WAITING_DOCUMENTS_MAX)
+        # What a commit costs whatever is in it, and what a document adds.
+        self._commit_seconds = float("inf")
         self._document_seconds = 0.0
         self._stopped = False
         self.refusal = ""
@@ -65,7 +70,7 @@ class GroupCommit:
                 raise StorageFull(self.refusal)
             if not self._share.take(source, len(submissions)):
                 raise Overloaded(f"{self._share.total} documents are waiting; send it again in a second")
-            self._turns.put(source, (source, (submissions, future)))
+            self._turns.put(source, (source, (submissions, future)), len(submissions))
             self._came.notify()
         return future
 
@@ -82,8 +87,12 @@ class GroupCommit:
         while batch := self._take_batch():
             begin = time.monotonic()
             documents = self._record(batch)
+            seconds = time.monotonic() - begin
+            # The least of late: a slow disk is no reason for more commits.
+            self._commit_seconds = min(seconds, self._commit_seconds * 1.02)
             # The last commits count most: what comes now is likely what came just before.
-            self._document_seconds += ((time.monotonic() - begin) / documents - self._document_seconds) / 2
+            added = (seconds - self._commit_seconds) / documents
+            self._document_seconds += (added - self._document_seconds) / 2
 
     def _take_batch(self) -> list[_Waiting]:
         """What is recorded next, once there is something; empty when the ledger is closed."""

@@ -60,6 +60,10 @@ class DiskSpace:
             dead = await asyncio.to_thread(self._ledger.free_dead_readers)
         except EngineStopped:
             return
+        except Exception as error:
+            # Whatever it is, the room on the disk is looked at all the same.
+            self._log.error("readers_not_freed", error=type(error).__name__, message=str(error))
+            return
         if dead:
             self._log.warning("dead_readers_freed", readers=dead)
 

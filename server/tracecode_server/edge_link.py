@@ -95,7 +95,7 @@ class EdgeLink(Link):
         admitted = False
         try:
             PEER.set(peer)
-            self._admit(peer, stream=False)
+            self._admit(peer, stream=False, size=len(request))
             admitted = True
             self.write(link.ANSWER, number, await self._desk.answers[method](request))
         except Exception as error:
@@ -127,10 +127,10 @@ class EdgeLink(Link):
             if admitted:
                 self._desk.limits.leave(peer, stream=True)
 
-    def _admit(self, peer: str, *, stream: bool) -> None:
+    def _admit(self, peer: str, *, stream: bool, size: int = 0) -> None:
         if self._desk.draining:
             raise Draining("the service is stopping; send the same again")
-        self._desk.limits.enter(peer, stream=stream)
+        self._desk.limits.enter(peer, stream=stream, size=size)
 
     def _refuse(self, number: int, error: Exception) -> None:
         self.write(link.REFUSAL, number, write_refusal(refuse(error)))

@@ -97,12 +97,15 @@ class PeerLimits:
         else:
             entry.calls -= 1
 
+    def _is_full(self, entry: _Peer, passed: float) -> bool:
+        return passed >= 1 and entry.bytes + passed * self._bytes_per_second_max >= self._bytes_per_second_max
+
     def _forget_idle(self, now: float) -> None:
-        # After a second without a call the bucket is full again: forgetting it changes nothing.
+        # Once the buckets are full again, forgetting them changes nothing.
         for peer in [
             peer
             for peer, entry in self._peers.items()
-            if not entry.calls and not entry.streams and now - entry.refilled_at >= 1
+            if not entry.calls and not entry.streams and self._is_full(entry, now - entry.refilled_at)
         ]:
             del self._peers[peer]
 

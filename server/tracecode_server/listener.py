@@ -93,13 +93,18 @@ class Listener:
             self._guard.cancel()
 
     async def _watch(self, connections: Connections) -> None:
+        failed = ""
         while True:
             await asyncio.sleep(SCAN_SECONDS)
             try:
-                connections.scan()
+                # A thousand sockets take milliseconds.
+                await asyncio.to_thread(connections.scan)
+                failed = ""
             except Exception as error:
-                # Without it we serve as before; that it is missing has to be seen.
-                self._log.error("connections_not_watched", error=type(error).__name__, message=str(error))
+                # Without it we serve as before; that it is missing has to be seen, once.
+                if failed != type(error).__name__:
+                    failed = type(error).__name__
+                    self._log.error("connections_not_watched", error=failed, message=str(error))
 
     def _bind(self) -> str:
         host, port = split_address(self._settings.listen)

@@ -24,7 +24,7 @@ from google.protobuf.message_factory import GetMessageClass
 from tracecode.errors import EngineStopped
 from tracecode.v1 import catalogue_service_pb2, ledger_service_pb2
 from tracecode_server.call_figures import CallFigures
-from tracecode_server.errors import Draining, MessageMalformed, PeerOverLimit
+from tracecode_server.errors import Draining, MessageMalformed
 from tracecode_server.limits import PeerLimits, name_peer
 from tracecode_server.status import refuse, to_grpc_status
 
@@ -199,9 +199,9 @@ class Methods:
         if not self._open:
             self._idle.set()
 
-    def _is_logged(self, error: Exception) -> bool:
+    def _is_logged(self, code: grpc.StatusCode) -> bool:
         """Whether a refusal is worth a line: of a flood one a second is, which says how many there were."""
-        if not isinstance(error, PeerOverLimit):
+        if code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
             return True
         now = time.monotonic()
         if now - self._refusal_logged_at < REFUSAL_LOG_SECONDS:
@@ -222,7 +222,7 @@ class Methods:
                 error=refusal.error,
                 frames=list(refusal.frames),
             )
-        elif self._is_logged(error):
+        elif self._is_logged(refusal.row.code):
             self._log.info(
                 "call_refused",
                 method=call.method,

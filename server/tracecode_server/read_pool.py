@@ -27,7 +27,7 @@ class ReadPool:
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tracecode-read")
         self._share = FairShare(threads * (1 + WAITING_PER_THREAD_MAX))
-        self._turns: Turns[tuple[Future[Any], Callable[[], None]]] = Turns()
+        self._turns: Turns[tuple[str, Future[Any], Callable[[], None]]] = Turns()
         self._lock = Lock()
 
     async def run(self, ask: Callable[..., Answer], *arguments: object) -> Answer:
@@ -46,16 +46,10 @@ class ReadPool:
             except BaseException as error:
                 future.set_exception(error)
 
-        def leave(_future: Future[Answer]) -> None:
-            # Called by the thread, or by the event loop for a question that was taken back.
-            with self._lock:
-                self._share.give_back(peer, 1)
-
         with self._lock:
             if not self._share.take(peer, 1):
                 raise Overloaded(f"{self._share.total} questions are waiting already; ask again later")
-            self._turns.put(peer, (future, answer))
-        future.add_done_callback(leave)
+            self._turns.put(peer, (peer, future, answer))
         # Each thread takes whose turn it is when it is free.
         self._pool.submit(self._take_turn)
         return await asyncio.wrap_future(future)
@@ -64,10 +58,15 @@ class ReadPool:
         """Wait for what runs and drop what waits."""
         self._pool.shutdown(cancel_futures=True)
         while self._turns:
-            future, _ = self._turns.take()
+            _, future, _ = self._turns.take()
             future.cancel()
 
     def _take_turn(self) -> None:
         with self._lock:
-            _, answer = self._turns.take()
-        answer()
+            peer, _, answer = self._turns.take()
+        try:
+            answer()
+        finally:
+            # Only now: a question that was taken back holds its place in the queue until then.
+            with self._lock:
+                self._share.give_back(peer, 1)

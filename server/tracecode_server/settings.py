@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         description="Bytes of calls that are no streams which one peer (host) may send in a second.",
     )
     peer_connections_max: int = Field(
-        64, ge=1, description="Connections of one peer (host) open at once, on each edge; more are cut."
+        256, ge=1, description="Connections of one peer (host) open at once, on each edge; more are ended."
     )
     stream_documents_max: int = Field(
         2000, ge=1, description="Documents of one stream read but not yet answered."

@@ -84,6 +84,8 @@ def test_a_full_disk_refuses_writes_answers_questions_and_recovers(
                 lost = count_lost(client, acknowledged)
                 found_out = count_lost(client, [before])
                 service.wait_for("disk_space_low")
+                if floor:
+                    service.wait_for("writing_refused")
                 (disk / "ballast").unlink()
                 if floor:
                     service.wait_for("writing_resumed")

@@ -46,7 +46,7 @@ CALLS_PER_SECOND = 40.0
 # What a bad neighbour may make the service hold, all its processes together.
 GROWTH_BYTES_MAX = 768 * 1024 * 1024
 GOODPUT_MIN = 0.9
-GOODPUT_MIN_SHORT = 0.6
+GOODPUT_MIN_SHORT = 0.4
 # Files that a process without limits may have open in the control.
 FILES_MAX = 128
 
@@ -151,7 +151,7 @@ class Attacker:
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        if select.select([self.process.stdout], [], [], 10)[0]:
+        if select.select([self.process.stdout], [], [], 30)[0]:
             self.said = json.loads(self.process.stdout.readline() or "{}")
         end(self.process)
 
@@ -264,7 +264,10 @@ def test_an_honest_client_does_not_feel_a_bad_neighbour(
             tries=sum(len(pair.service.seconds) for pair in during),
             lost=len(failures),
             wrong=(not last.good) + (not after.good) + (grown > GROWTH_BYTES_MAX),
-            aborts=int(server.process.poll() is not None or bool(attacker.said.get("error"))),
+            # An attack that said nothing at its end did not take place.
+            aborts=int(
+                server.process.poll() is not None or bool(attacker.said.get("error", not attacker.said))
+            ),
             control=control,
             control_failed=not harmed.good or bool(harmed.service.failures),
             note=f"honest p99 {last.service.p99 * 1000:.1f} ms, twin {last.twin.p99 * 1000:.1f}, after "

@@ -53,7 +53,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(
             wrong=checked.wrong,
             aborts=checked.aborts,
             control="sync=False",
-            control_failed=control.checked.lost > 0,
+            control_failed=control.checked.lost + control.checked.wrong + control.checked.aborts > 0,
             note="; ".join(
                 [f"{sum(one.acknowledged for one in cuts):,} documents acknowledged", *checked.reasons[:3]]
             ),
