@@ -76,3 +76,17 @@ def test_sources_take_turns_and_each_keeps_its_order() -> None:
     assert taken == ["a1", "b1", "c1", "a2", "b2", "a3"]
     with pytest.raises(KeyError):
         turns.take()
+
+
+def test_a_turn_is_so_much_and_not_one_item() -> None:
+    """Pins that a source of small items is not starved by one whose items are large."""
+    turns: Turns[str] = Turns(10)
+    for number in range(3):
+        turns.put("gateway", f"large {number}", 10)
+    for number in range(4):
+        turns.put("tills", f"small {number}", 4)
+
+    order = [turns.take() for _ in range(7)]
+
+    assert order == ["large 0", "small 0", "small 1", "small 2", "large 1", "small 3", "large 2"]
+    assert not turns
