@@ -603,8 +603,9 @@ cdef bint check_never_received(Store store, Plain *plain, PlainCode *code) noexc
 
 
 cdef bint check_packages(Store store, Plain *plain, string_view code) noexcept nogil:
-    """No code is inside this one, for it would be sold with it; and no package it is inside of is on hold."""
-    cdef vector[string] names
+    """No code is inside this one, for it would be sold with it; and it is inside of packages that are inside
+    of none, and not on hold."""
+    cdef vector[string] names, above
     cdef string_view value, package
     cdef CodeRecord record
     cdef size_t i
@@ -615,6 +616,9 @@ cdef bint check_packages(Store store, Plain *plain, string_view code) noexcept n
         return False
     for i in range(names.size()):
         package = string_view(names[i].data() + 2 + code.size(), names[i].size() - 2 - code.size())
+        # What is around that one, the rules look at.
+        if store.names(package_group(&plain.key, c'q', package), &above) != 0 or above.size() != 0:
+            return False
         found = look_up(store, table_key(&plain.key, c'c', package), &value)
         if found == MISSING:
             continue

@@ -40,7 +40,10 @@ public:
     uint64_t unaccounted = 0;   // pages neither in use nor free, of a file that passed in full
     bool free_known = false;    // whether `is_free` may be asked
 
-    bool is_free(uint64_t number) const noexcept { return number < pages_ && bit(free_, number); }
+    // Behind the last page is what a commit wrote that did not come to its end.
+    bool is_free(uint64_t number) const noexcept {
+        return number > last_ || (number < pages_ && bit(free_, number));
+    }
 
     // Check the file; the same as `fault == nullptr` afterwards.
     bool run(int file, bool journal, bool full) {
@@ -292,9 +295,6 @@ private:
         if (read<uint16_t>(node + 4) == BIG_DATA) {
             uint64_t first = read<uint64_t>(key.data() + key.size());
             uint64_t pages = (HEADER_BYTES + size + page_bytes_ - 1) / page_bytes_;
-            for (uint64_t i = 0; i < pages; i++)
-                if (!claim(first + i, number))
-                    return false;
             overflow_.resize(HEADER_BYTES + size);
             // Of a journal only what says where the pages are: its entries are checked when they are read.
             size_t wanted = journal_ && !in_free_list_ ? HEADER_BYTES : HEADER_BYTES + size;
@@ -302,10 +302,15 @@ private:
                 return fail("cannot be read", first);
             if (read<uint64_t>(overflow_.data()) != first)
                 return fail("is another page", first);
-            if (read<uint16_t>(overflow_.data() + 10) != OVERFLOW_PAGE || read<uint32_t>(overflow_.data() + 12) != pages)
+            // A value that was written shorter in one transaction keeps all its pages.
+            uint64_t said = read<uint32_t>(overflow_.data() + 12);
+            if (read<uint16_t>(overflow_.data() + 10) != OVERFLOW_PAGE || said < pages)
                 return fail("is of another kind than its place in the tree", first);
-            pages_read += pages;
-            found->overflows += pages;
+            for (uint64_t i = 0; i < said; i++)
+                if (!claim(first + i, number))
+                    return false;
+            pages_read += said;
+            found->overflows += said;
             value = {overflow_.data() + HEADER_BYTES, size};
         }
         if (in_free_list_)
@@ -353,13 +358,16 @@ private:
     std::vector<char> overflow_;
 };
 
-// The journal's entries as far as they can be read, whatever became of the pages that lead to them. Each page in
-// use is searched for entries: a key, and bytes that match their checksum and call themselves by that key.
+// The journal's entries as far as they can be read, whatever became of the pages that lead to them. In each page in
+// use entries are looked for: a key, and bytes that match their checksum and call themselves by that key. Where a
+// page's own header is whole, only where it says that something stands: whoever sends documents might send bytes
+// that look like an entry. Where it is not, everywhere; but what a whole page says counts for more.
 class EntryHunt {
 public:
     struct Found {
         uint64_t offset = 0;
         uint32_t size = 0;
+        bool sound = false;     // found where a whole page says that it is
         bool doubtful = false;  // two different entries of this number were found
     };
     std::vector<Found> found;  // by sequence; size 0: not found
@@ -369,41 +377,61 @@ public:
         struct stat status;
         if (fstat(file, &status) != 0)
             return false;
-        size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-        uint64_t size = static_cast<uint64_t>(status.st_size);
-        uint64_t pages = (size + page_bytes - 1) / page_bytes;
-        std::vector<char> page(page_bytes), big;
-        for (uint64_t number = 2; number < pages; number++) {
+        page_bytes_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+        size_ = static_cast<uint64_t>(status.st_size);
+        pages_ = (size_ + page_bytes_ - 1) / page_bytes_;
+        page_.assign(page_bytes_, 0);
+        for (uint64_t number = 2; number < pages_; number++) {
             if (check.free_known && check.is_free(number))
                 continue;
-            ssize_t got = pread(file, page.data(), page_bytes, static_cast<off_t>(number * page_bytes));
+            ssize_t got = pread(file, page_.data(), page_bytes_, static_cast<off_t>(number * page_bytes_));
             size_t there = got < 0 ? 0 : static_cast<size_t>(got);
-            for (size_t at = 16; at + 16 + 6 <= there; at += 2) {
-                const char *node = page.data() + at;
-                uint16_t flags = number_at<uint16_t>(node + 4);
-                uint64_t sequence = number_at<uint64_t>(node + 8);
-                uint32_t value_size = number_at<uint32_t>(node);
-                if (number_at<uint16_t>(node + 6) != 8 || flags > 1 || value_size < 6 || sequence == 0 ||
-                    sequence > 256 * pages)
-                    continue;
-                if (flags == 0) {
-                    if (at + 16 + value_size <= there && matches(node + 16, value_size, sequence))
-                        keep(file, sequence, number * page_bytes + at + 16, value_size);
-                    continue;
-                }
-                uint64_t place = at + 24 <= there ? number_at<uint64_t>(node + 16) * page_bytes + 16 : size;
-                if (place >= size || value_size > size - place)
-                    continue;
-                big.resize(value_size);
-                if (pread(file, big.data(), value_size, static_cast<off_t>(place)) == static_cast<ssize_t>(value_size) &&
-                    matches(big.data(), value_size, sequence))
-                    keep(file, sequence, place, value_size);
+            uint16_t kind = there < 16 || number_at<uint64_t>(page_.data()) != number
+                                ? 0
+                                : number_at<uint16_t>(page_.data() + 10) & 0x7F;
+            size_t lower = number_at<uint16_t>(page_.data() + 12), upper = number_at<uint16_t>(page_.data() + 14);
+            if (kind == BRANCH)
+                continue;
+            if (kind == OVERFLOW && number_at<uint32_t>(page_.data() + 12) <= pages_ - number) {
+                number += std::max<uint64_t>(number_at<uint32_t>(page_.data() + 12), 1) - 1;
+            } else if (kind == LEAF && lower >= 16 && lower % 2 == 0 && lower <= upper && upper <= there) {
+                for (size_t i = 16; i < lower; i += 2)
+                    look(file, number, number_at<uint16_t>(page_.data() + i), there, true);
+            } else {
+                for (size_t at = 16; at < there; at += 2)
+                    look(file, number, at, there, false);
             }
         }
         return true;
     }
 
 private:
+    static constexpr uint16_t BRANCH = 0x01, LEAF = 0x02, OVERFLOW = 0x04;
+
+    // Whether an entry stands at a place of the page.
+    void look(int file, uint64_t number, size_t at, size_t there, bool sound) {
+        if (at < 16 || at + 16 + 6 > there)
+            return;
+        const char *node = page_.data() + at;
+        uint16_t flags = number_at<uint16_t>(node + 4);
+        uint64_t sequence = number_at<uint64_t>(node + 8);
+        uint32_t value_size = number_at<uint32_t>(node);
+        if (number_at<uint16_t>(node + 6) != 8 || flags > 1 || value_size < 6 || sequence == 0 || sequence > 256 * pages_)
+            return;
+        if (flags == 0) {
+            if (at + 16 + value_size <= there && matches(node + 16, value_size, sequence))
+                keep(file, sequence, number * page_bytes_ + at + 16, value_size, sound);
+            return;
+        }
+        uint64_t place = at + 24 <= there ? number_at<uint64_t>(node + 16) * page_bytes_ + 16 : size_;
+        if (place >= size_ || value_size > size_ - place)
+            return;
+        big_.resize(value_size);
+        if (pread(file, big_.data(), value_size, static_cast<off_t>(place)) == static_cast<ssize_t>(value_size) &&
+            matches(big_.data(), value_size, sequence))
+            keep(file, sequence, place, value_size, sound);
+    }
+
     template <typename Number>
     static Number number_at(const char *at) noexcept {
         Number number;
@@ -423,13 +451,14 @@ private:
                crc32c(0, value + 4, size - 4) == number_at<uint32_t>(value);
     }
 
-    void keep(int file, uint64_t sequence, uint64_t offset, uint32_t size) {
+    void keep(int file, uint64_t sequence, uint64_t offset, uint32_t size, bool sound) {
         if (found.size() <= sequence)
             found.resize(sequence + 1);
         Found *one = &found[sequence];
-        if (one->size == 0) {
-            one->offset = offset;
-            one->size = size;
+        if (one->size == 0 || (sound && !one->sound)) {
+            *one = {offset, size, sound, false};
+        } else if (one->sound && !sound) {
+            return;
         } else if (!one->doubtful) {
             std::vector<char> here(size), there(one->size);
             one->doubtful = one->size != size ||
@@ -439,6 +468,10 @@ private:
                             memcmp(here.data(), there.data(), size) != 0;
         }
     }
+
+    size_t page_bytes_ = 0;
+    uint64_t size_ = 0, pages_ = 0;
+    std::vector<char> page_, big_;
 };
 
 }  // namespace tracecode

@@ -561,7 +561,7 @@ cdef class Store:
         if self.live.strained() and self.spare == NULL:
             # The first large one. The next is made ready before this one makes way for it.
             if not self._flushing():
-                self._begin_in_thread(self._make_spare)
+                self._begin_in_thread(self._make_spare, self.capacity_like(self.live))
         elif self.live.strained() or self.live.bytes() > self.overlay_bytes_max // 2:
             self._start_flush()
 
@@ -1217,12 +1217,11 @@ cdef class Store:
     cdef bint _flushing(self) except -1:
         return self.flush_thread is not None and self.flush_thread.is_alive()
 
-    def _begin_in_thread(self, work):
-        self.flush_thread = threading.Thread(target=work, name="tracecode-flush")
+    def _begin_in_thread(self, work, *arguments):
+        self.flush_thread = threading.Thread(target=work, args=arguments, name="tracecode-flush")
         self.flush_thread.start()
 
-    def _make_spare(self):
-        cdef size_t capacity = self.capacity_like(self.live)
+    def _make_spare(self, size_t capacity):
         with nogil:
             self.make_spare(capacity)
 

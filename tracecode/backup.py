@@ -243,13 +243,17 @@ class _Writer:
         last = segments[-1]
         self._hash = _begin_hash(segments[-2].sha256 if len(segments) > 1 else ROOT.hex())
         entries = _read_journal(store, last.first_sequence - 1, last.last_sequence)
+        other = 0
         for ours, value in zip(_read_segment(self._to, last, self._hash), entries, strict=True):
-            if ours != value:
-                raise BackupRefused(
-                    f"{self._to} holds another entry {_parse(value).sequence} than {store.directory}: it is "
-                    "of another ledger, or of a state that was given up; name an empty folder"
-                )
+            if ours != value and not other:
+                other = _parse(value).sequence
             self._receive_time_ns = _parse(value).receive_time_ns
+        # Only now is it known that the segment is whole.
+        if other:
+            raise BackupRefused(
+                f"{self._to} holds another entry {other} than {store.directory}: it is of another ledger, or"
+                " of a state that was given up; name an empty folder"
+            )
         if last.bytes >= SEGMENT_BYTES:
             return
         self._file = (self._to / ENTRIES / last.name).open("r+b")

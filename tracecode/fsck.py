@@ -98,7 +98,7 @@ def _check(directory: Path, progress: Progress | None) -> FsckReport:
     journal_fault = _find_fault(journal, journal=True)
     index_fault = _find_fault(directory / "index" / "data.mdb", journal=False)
     if not journal.exists():
-        return FsckReport(False, 0, 0, 1, (f"{journal} is gone; restore it from a backup",))
+        return FsckReport(False, 0, 0, 1, (f"{journal} is gone; restore it from a backup",), ((1, 1),))
     applied = 0 if journal_fault or index_fault else _read_applied(directory)
     with JournalRemains(str(journal)) as remains:
         said = remains.entries_said
@@ -308,7 +308,8 @@ def _rewrite(scratch: Path, journal: Path, progress: Progress | None) -> None:
         for sequence, value in _read_entries(remains, 0, remains.last, progress):
             rebuilt.append(value)
             index.apply(journal_pb2.JournalEntry.FromString(value))
-            if sequence % ENTRIES_PER_STEP == 0:
+            # A long receipt alone leaves thousands of records.
+            if sequence % ENTRIES_PER_STEP == 0 or rebuilt.memory()["overlay_bytes"] > OVERLAY_BYTES // 2:
                 rebuilt.flush()
         rebuilt.commit()
         rebuilt.flush()

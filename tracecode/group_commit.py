@@ -41,8 +41,6 @@ class GroupCommit:
         self._engine = engine
         self._turns: Turns[tuple[str, _Waiting]] = Turns(TURN_DOCUMENTS)
         self._share = FairShare(WAITING_DOCUMENTS_MAX)
-        # What a commit costs whatever is in it, and what a document adds.
-        self._commit_seconds = float("inf")
         self._document_seconds = 0.0
         self._stopped = False
         self.refusal = ""
@@ -85,14 +83,11 @@ class GroupCommit:
 
     def _run(self) -> None:
         while batch := self._take_batch():
-            begin = time.monotonic()
+            # Of this thread's processor: that the disk is slow is no reason for more commits.
+            begin = time.thread_time()
             documents = self._record(batch)
-            seconds = time.monotonic() - begin
-            # The least of late: a slow disk is no reason for more commits.
-            self._commit_seconds = min(seconds, self._commit_seconds * 1.02)
             # The last commits count most: what comes now is likely what came just before.
-            added = (seconds - self._commit_seconds) / documents
-            self._document_seconds += (added - self._document_seconds) / 2
+            self._document_seconds += ((time.thread_time() - begin) / documents - self._document_seconds) / 2
 
     def _take_batch(self) -> list[_Waiting]:
         """What is recorded next, once there is something; empty when the ledger is closed."""
