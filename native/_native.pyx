@@ -2,8 +2,9 @@
 """tracecode._native: the one extension. Each part is a file of its own, included here.
 
 Reading order: read_scan.pxi (a scan becomes a canonical key); FORMAT.md (what is on disk); store.pxi
-(journal, index and overlay) on layouts.pxi, lmdb_library.pxi, page_check.pxi and directory.pxi; clearing.pxi (plain
-documents without Python) on wire.pxi and page_walk.h; question.pxi and requests.pxi (the bytes of calls).
+(journal, index and overlay) on layouts.pxi, lmdb_library.pxi, page_check.pxi and directory.pxi; clearing.pxi
+(plain documents without Python) on wire.pxi and page_walk.h; question.pxi and requests.pxi (the bytes of
+calls).
 Touch Python objects before and after a nogil block, never inside.
 """
 

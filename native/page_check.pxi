@@ -17,8 +17,9 @@ cdef extern from "page_check.h" namespace "tracecode" nogil:
 
 
 def check_pages(str path not None, *, bint journal, bint full):
-    """Check that the pages of an LMDB file are those that its last commit left; native/page_check.h says what is
-    looked at. Returns the figures of the check. Raises DataLoss with the page and what is wrong with it."""
+    """Check that the pages of an LMDB file are those that its last commit left; native/page_check.h says what
+    is looked at. Returns the figures of the check. Raises DataLoss with the page and what is wrong with
+    it."""
     cdef PageCheck check
     cdef int descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -38,9 +39,9 @@ def check_pages(str path not None, *, bint journal, bint full):
 
 
 cdef class JournalRemains:
-    """What can be read of a journal whatever became of its pages. `entries_said` is how many its newest meta page
-    counts, 0 if no meta page can be believed; `certain` is whether its lists of free pages can be: if not, an
-    entry may be one of a commit that was never finished."""
+    """What can be read of a journal whatever became of its pages. `entries_said` is how many its newest meta
+    page counts, 0 if no meta page can be believed; `certain` is whether its lists of free pages can be: if
+    not, an entry may be one of a commit that was never finished."""
 
     cdef readonly str path
     cdef readonly uint64_t entries_said
@@ -115,14 +116,15 @@ cdef class JournalRemains:
 
 
 def _check_files(str directory, bint full):
-    """Check both files of a ledger before LMDB opens them, or say what is to be done. An index that is gone, or
-    was only begun, is left to be made again."""
+    """Check both files of a ledger before LMDB opens them, or say what is to be done. An index that is gone,
+    or was only begun, is left to be made again."""
     journal, index = f"{directory}/journal/data.mdb", f"{directory}/index/data.mdb"
     try:
         check_pages(journal, journal=True, full=full)
     except DataLoss as loss:
         raise DataLoss(
-            f"{loss}; `tracecode fsck` says which entries can be read, `fsck --repair` mends what needs no backup"
+            f"{loss}; `tracecode fsck` says which entries can be read, `fsck --repair` mends what needs no"
+            " backup"
         ) from None
     if not os.path.exists(index):
         return

@@ -35,6 +35,7 @@ cdef enum:
     OVERLAY_BYTES_MIN = 4 << 20
     QUESTION_WITH_GIL_BYTES_MAX = 4096
     REPLAY_AT_ONCE = 8192
+    FLUSH_NICENESS = 10           # of 19
     SPARE_RECORDS_MIN = 200_000   # smaller overlays are made when they are needed
     SHORT_WRITE_FREE_BYTES = 64 << 20    # with less room than this a write error is taken for a full disk
 
@@ -44,8 +45,6 @@ cdef enum:
     MISSING = -2
     CORRUPT = -3
     UNSETTLED = -4                # changed by what is not committed yet, where only settled records count
-
-FLUSH_NICENESS = 10
 
 cdef set _open_directories = set()    # real paths: one environment must never be opened twice in a process
 cdef size_t _page_bytes = os.sysconf("SC_PAGE_SIZE")
