@@ -69,6 +69,16 @@ class Turns(Generic[Item]):
             queue = self._queues[source] = deque()
         queue.append((item, amount))
 
+    def discard(self, source: str, item: Item) -> None:
+        """Take this very item out, if it still waits."""
+        queue = self._queues.get(source, deque())
+        for waiting in queue:
+            if waiting[0] is item:
+                queue.remove(waiting)
+                break
+        if not queue:
+            self._queues.pop(source, None)
+
     def take(self) -> Item:
         """The oldest item of the source whose turn it is. Raises KeyError if nothing waits."""
         source, queue = next(iter(self._queues.items()), ("", None))

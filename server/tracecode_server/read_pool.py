@@ -27,7 +27,7 @@ class ReadPool:
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tracecode-read")
         self._share = FairShare(threads * (1 + WAITING_PER_THREAD_MAX))
-        self._turns: Turns[tuple[str, Future[Any], Callable[[], None]]] = Turns()
+        self._turns: Turns[tuple[Future[Any], Callable[[], None]]] = Turns()
         self._lock = Lock()
 
     async def run(self, ask: Callable[..., Answer], *arguments: object) -> Answer:
@@ -46,10 +46,20 @@ class ReadPool:
             except BaseException as error:
                 future.set_exception(error)
 
+        question = (future, answer)
+
+        def leave(_future: Future[Answer]) -> None:
+            # Called by the thread, or by the event loop for a question that was taken back.
+            with self._lock:
+                self._share.give_back(peer, 1)
+                if future.cancelled():
+                    self._turns.discard(peer, question)
+
         with self._lock:
             if not self._share.take(peer, 1):
                 raise Overloaded(f"{self._share.total} questions are waiting already; ask again later")
-            self._turns.put(peer, (peer, future, answer))
+            self._turns.put(peer, question)
+        future.add_done_callback(leave)
         # Each thread takes whose turn it is when it is free.
         self._pool.submit(self._take_turn)
         return await asyncio.wrap_future(future)
@@ -58,15 +68,13 @@ class ReadPool:
         """Wait for what runs and drop what waits."""
         self._pool.shutdown(cancel_futures=True)
         while self._turns:
-            _, future, _ = self._turns.take()
+            future, _ = self._turns.take()
             future.cancel()
 
     def _take_turn(self) -> None:
         with self._lock:
-            peer, _, answer = self._turns.take()
-        try:
-            answer()
-        finally:
-            # Only now: a question that was taken back holds its place in the queue until then.
-            with self._lock:
-                self._share.give_back(peer, 1)
+            # As many turns were asked for as questions, also for those that were taken back.
+            if not self._turns:
+                return
+            _, answer = self._turns.take()
+        answer()

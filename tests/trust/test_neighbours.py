@@ -282,7 +282,7 @@ def test_ten_times_the_load_is_answered_as_fast_as_the_load_at_peak(
 ) -> None:
     """Pins goodput under overload: callers who wait when they are told to get as many answers as before."""
     least = GOODPUT_MIN_SHORT if effort.is_short else GOODPUT_MIN
-    seconds = 0.8 if effort.is_short else 2.0
+    seconds = 2.0
 
     with ServerProcess(data_directory=tmp_path / "ledger", peer_calls_per_second_max=10**6) as server:
 
@@ -300,7 +300,7 @@ def test_ten_times_the_load_is_answered_as_fast_as_the_load_at_peak(
         for _ in range(WINDOWS):
             peak, _ = measure(LOADS[0])
             flooded, seen = measure(LOADS[1])
-            best = max(best, flooded / peak)
+            best = max(best, flooded / max(peak, 1.0))
             if best >= least:
                 break
         slow, _ = measure(LOADS[1], held_still=True)
@@ -314,7 +314,7 @@ def test_ten_times_the_load_is_answered_as_fast_as_the_load_at_peak(
             # A refusal says when to come back, always.
             wrong=(best < least) + (refused - seen.get("details 8", 0)),
             control="the service held still for most of the time",
-            control_failed=slow / peak < least,
+            control_failed=slow / max(peak, 1.0) < least,
             note=f"{flooded:,.0f} answers/s, {peak:,.0f} at peak, {refused} told to wait",
         )
     )
