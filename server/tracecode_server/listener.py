@@ -20,7 +20,7 @@ from tracecode_server.settings import Settings, split_address
 # What a watcher of the health service may take to hear that we are going, before we go anyway.
 HEALTH_NOTICE_SECONDS = 1.0
 # What answers may take to leave after the last call has finished.
-ANSWERS_OUT_SECONDS = 2.0
+ANSWERS_OUT_SECONDS = 4.0
 # A connection that has not finished its HTTP/2 greeting by then is closed.
 HANDSHAKE_SECONDS = 5.0
 METADATA_BYTES_MAX = 8 * 1024

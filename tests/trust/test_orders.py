@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -101,7 +102,8 @@ def test_any_order_of_arrival_ends_in_the_same_verdicts_and_accuses_nobody(
     are the same in all orders, that no honest document is accused, and that the box sold twice is found. The
     control leaves out a receipt, which must accuse somebody."""
     seeds = range(effort.count(2, 12))
-    with ProcessPoolExecutor(WORKERS) as workers:
+    # Not forked: other tests of this process have threads.
+    with ProcessPoolExecutor(WORKERS, get_context("spawn")) as workers:
         results = list(workers.map(try_seed, seeds))
         (control,) = workers.map(partial(try_seed, leave_out="R0001"), [0])
 
