@@ -7,11 +7,12 @@
 # overlay and the number of the entry it is complete up to ("applied_sequence") in one transaction, so
 # that after a crash the entries behind that number, and no others, are applied again.
 #
-# Threads. One thread, the engine's, calls what writes. `get`, `scan`, `entry`, `entries` and `memory` may be
-# called by any thread. A flush runs in a thread of its own. What is shared (the overlays, the pending
-# entries, the index's read transaction) is guarded by `mutex`, under one rule: nobody waits for the mutex
-# while holding the GIL, so a holder of the mutex may wait for the GIL. Commits and clearing run without the
-# GIL; the journal is touched by commits and by read transactions of their own only, and needs no mutex.
+# Threads. One thread, the engine's, calls what writes. `get`, `scan`, `entry`, `entries`, `verify`,
+# `memory` and `reader_check` may be called by any thread. A flush runs in a thread of its own, which also
+# makes the next overlay ready. What is shared (the overlays, the pending entries, the index's read
+# transaction) is guarded by `mutex`, under one rule: nobody waits for the mutex while holding the GIL, so a
+# holder of the mutex may wait for the GIL. Commits and clearing run without the GIL; the journal is touched
+# by commits and by read transactions of their own only, and needs no mutex.
 #
 # An allocation that fails in the C++ parts ends the process: what was answered is in the journal.
 

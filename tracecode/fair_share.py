@@ -1,7 +1,7 @@
 """What many ask for and there is not enough of: shared by source, so that nobody can use up all of it.
 
 A bound over all would be a weapon of whoever fills it. Here whoever has less than an even share always gets
-in, and waits behind one of each other source, not behind all that one of them has sent.
+in, and waits behind one turn of each other source, not behind all that one of them has sent.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class _Connection:
 
 
 class Connections:
-    """Looks after the connections to one port. Belongs to one event loop."""
+    """Looks after the connections to one port. One scan at a time, in whatever thread."""
 
     def __init__(
         self, port: int, peer_connections_max: int, log: structlog.typing.FilteringBoundLogger
