@@ -122,7 +122,10 @@ cdef void fuzz_requests(string_view message) noexcept:
     cdef vector[string_view] requests, lines, scans, findings
     cdef WireMessage fields
     cdef Candidate candidate
+    cdef string kept
     cdef size_t i
+    cdef size_t place = 0
+    cdef size_t line = 0
     fuzz_reads += 1
     read_cleared(message, 1, &candidate, &findings)
     if not wire_read(message, WIRE_REQUESTS, &fields, &requests):
@@ -135,7 +138,7 @@ cdef void fuzz_requests(string_view message) noexcept:
             document = read_request(fields.texts[REQUEST_DOCUMENT], 0, _fuzz_hide, &lines, &scans)
             if document is None:
                 return
-            cut_document(document, _fuzz_key)
+            cut_document(&kept, view_of(document), view_of(_fuzz_key), &place, &line)
             documents.append(document)
     except BaseException:
         _traceback.print_exc()
