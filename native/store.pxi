@@ -196,6 +196,9 @@ cdef class Store:
         if not self.read_only:
             os.makedirs(journal, mode=0o700, exist_ok=True)
             os.makedirs(index, mode=0o700, exist_ok=True)
+        elif _file_size(f"{index}/data.mdb") == 0:
+            # LMDB would begin it, and say of a file that it may not write "Bad file descriptor".
+            raise DataLoss(f"{index} is gone, or was only begun; the next start rebuilds it from the journal")
         self.journal_env = _open_environment(journal, map_size_bytes, flags, not known)
         self.journal_dbi = _open_database(self.journal_env, journal, lmdb.INTEGER_KEY, self.read_only)
         self.index_env = _open_environment(index, map_size_bytes, flags, not self.read_only)

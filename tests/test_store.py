@@ -672,6 +672,20 @@ for line in sys.stdin:
                 store.put(b"c2", b"")
 
 
+def test_who_only_reads_is_told_that_the_index_was_only_begun(directory: Path) -> None:
+    """Pins the sentence for what a kill leaves when an index is made again; the next start makes it whole."""
+    with open_store(directory) as store:
+        store.append(b"1")
+        store.commit()
+    (directory / "index" / "data.mdb").write_bytes(b"")
+
+    with pytest.raises(DataLoss, match="index is gone, or was only begun; the next start rebuilds it"):
+        open_store(directory, read_only=True)
+
+    with open_store(directory) as store:
+        assert (store.sequence, store.applied_sequence) == (1, 0)
+
+
 def test_the_ledger_is_nobody_elses_to_read(directory: Path) -> None:
     """Pins the permissions of a new directory: persons' tokens are hashed, but sales are sales."""
     open_store(directory).close()

@@ -35,7 +35,7 @@ from documents import (
 )
 
 from tracecode import fsck
-from tracecode._native import Store
+from tracecode._native import JournalRemains, Store
 from tracecode.engine import lmdb
 from tracecode.engine.lmdb import OVERLAY_BYTES_MAX, LmdbEngine
 from tracecode.errors import DocumentRejected, Overloaded
@@ -360,10 +360,9 @@ def _check_kept(folder: Path, told: Told, acknowledged: Iterable[Answer]) -> Che
     if not folder.is_dir() or not (folder / "format").exists():
         lost = len(acknowledged)
         return Checked(lost=lost, reasons=("no ledger",) if lost else ())
-    with Store(
-        str(folder), map_size_bytes=MAP_SIZE_BYTES, overlay_bytes_max=OVERLAY_BYTES_SMALL, read_only=True
-    ) as store:
-        kept = tuple(store.entries(0, store.sequence))
+    # The journal alone: an index may just have been begun anew.
+    with JournalRemains(str(folder / "journal" / "data.mdb")) as journal:
+        kept = tuple(journal.entry(number) for number in range(1, journal.entries_said + 1))
     if kept != told.journal[: len(kept)]:
         return Checked(wrong=1, reasons=("what was kept is not the beginning of the journal",))
     documents = count_documents(kept)
