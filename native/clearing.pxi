@@ -28,6 +28,7 @@ cdef enum:
     BUSINESS_TIME_MIN = 946684800     # 2000-01-01 UTC, as in tracecode/document.py
     LINES_MAX = 3500
     SCAN_OCTETS_MAX = 256
+    EVENTS_MAX = 320    # as in tracecode/engine/index.py: of a longer chain a part is read
 
 cdef int64_t BUSINESS_TIME_MAX = 4102444800
 cdef int32_t NO_DAY = -2147483648
@@ -554,7 +555,7 @@ cdef bint check_sold_code(
         return False
     if <int64_t> code.record.last_time >= plain.time:
         return False
-    if code.record.event_count == 0xFFFF:
+    if code.record.event_count >= EVENTS_MAX - 1:
         return False
     if code.lot_hash != 0 and code.record.lot_hash not in (0, code.lot_hash):
         return False

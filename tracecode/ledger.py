@@ -290,8 +290,8 @@ class Ledger:
         key = read_key(request.code)
         page_size = _page_size(request.page_size)
         start = _read_page_token(request.page_token, key)
-        events = self.engine.history(key)
-        page = events[start : start + page_size]
+        events = self.engine.history(key, start, page_size + 1)
+        page = events[:page_size]
         now = self._clock_ns() // NS
         for event in page:
             final = event.effective_time.seconds + PROVISIONAL_SECONDS
@@ -300,7 +300,7 @@ class Ledger:
         following = start + len(page)
         return ledger_service_pb2.ListCodeEventsResponse(
             events=page,
-            next_page_token=_page_token(following, key) if following < len(events) else "",
+            next_page_token=_page_token(following, key) if len(events) > page_size else "",
             status=self.engine.code(key),
             as_of=self._as_of(),
         )

@@ -136,8 +136,11 @@ class Engine(Protocol):
     def code(self, key: bytes) -> code_pb2.CodeStatus:
         """What is known of a code now; state UNKNOWN if it was never seen."""
 
-    def history(self, key: bytes) -> list[code_pb2.CodeEvent]:
-        """The code's whole chain in effective order, with findings first and now."""
+    def history(self, key: bytes, start: int = 0, limit: int = 2**31) -> list[code_pb2.CodeEvent]:
+        """The code's chain in effective order, with findings first and now: `limit` events from `start` on.
+
+        Of a code that hundreds of entries name, MAY leave out the state after each event.
+        """
 
     def document(
         self, institution_code: str, kind: document_pb2.DocumentKind.ValueType, document_number: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -41,6 +41,16 @@ CUT_BYTES_MIN = 2_000
 
 CUT_DOCUMENTS_MAX = 10_000
 """So many of what was cut out of them are kept: each is one line (ours)."""
+
+EVENTS_MAX = 320
+"""Of a code that more entries name, the first FIRST_EVENTS and the newest are read when it is judged (ours).
+No box is reported so often: it is a constant of some till, or somebody sends it to keep the ledger busy."""
+
+FIRST_EVENTS = 64
+"""Of such a code, as many as found where the box came from and who sold it first."""
+
+FIRST_ENTRIES_KEPT = 1_000
+"""Codes of that kind whose first entries are remembered; to find them the whole chain is walked."""
 
 UNKNOWN_DRUG_CODES_MAX = 16
 """Drug codes remembered of an identifier without a product: one product has few (ours)."""
@@ -124,6 +134,8 @@ class Index:
         self._documents: OrderedDict[int, StoredDocument] = OrderedDict()
         self._parts: OrderedDict[tuple[int, bytes], StoredDocument] = OrderedDict()
         self._cached_codes = 0
+        # Code -> its first FIRST_EVENTS entries, newest first, of codes with more than EVENTS_MAX.
+        self._first_entries: dict[bytes, list[int]] = {}
 
     def forget(self) -> None:
         """Read everything again: the store took back what it had been told."""
@@ -133,6 +145,7 @@ class Index:
         self._documents.clear()
         self._parts.clear()
         self._cached_codes = 0
+        self._first_entries.clear()
 
     # What the catalogue says.
 
@@ -500,11 +513,17 @@ class Index:
                     waiting.append(parent)
         return tuple(sorted(found))
 
-    def events(self, key: bytes, told: Mapping[bytes, Sequence[bytes]] = NOTHING_TOLD) -> list[Event]:
+    def events(
+        self,
+        key: bytes,
+        told: Mapping[bytes, Sequence[bytes]] = NOTHING_TOLD,
+        awaited: Collection[bytes] = (),
+    ) -> list[Event]:
         """The chain of a code, unordered: its own events, those of its packages, deletions. `told` as in
-        `packages_around`.
+        `packages_around`; of the codes `awaited` the caller adds an event that is not in the journal yet.
 
         What a document says of several packages around a code is here for each of them; `fold` takes one.
+        Of a code with more than EVENTS_MAX entries only the first and the newest are here.
         """
         found: list[Event] = []
         own = self.aliases(key)
@@ -512,29 +531,56 @@ class Index:
             # A document that names two codes of one box tells of it once, by the first that is asked for.
             seen = {(event.sequence, event.deletes) for event in found}
             more: list[Event] = []
-            self._collect(alias, b"", more)
+            self._collect(alias, b"", more, awaited)
             found += [event for event in more if (event.sequence, event.deletes) not in seen]
         for parent in self.packages_around(own, told):
-            self._collect(parent, parent, found)
+            self._collect(parent, parent, found, awaited)
         return found
 
-    def _collect(self, key: bytes, package: bytes, found: list[Event]) -> None:
-        sequence = self.head(key)
-        while sequence:
-            stored = self.stored_for(sequence, key)
-            event = stored.read.events[key]
+    def _collect(self, key: bytes, package: bytes, found: list[Event], awaited: Collection[bytes]) -> None:
+        for sequence in self._deciding_entries(key, 1 if key in awaited else 0):
+            event = self.event(sequence, key)
             if package:
                 event = replace(event, package=package)
-            deleted_by = self.record_of(stored).deleted_by
-            if deleted_by:
-                event = replace(event, deleted_by=deleted_by)
-                found.append(deletion_event(self.stored(deleted_by).read, event))
+            if event.deleted_by:
+                found.append(deletion_event(self.stored(event.deleted_by).read, event))
             found.append(event)
-            sequence = stored.previous[key]
 
-    def steps(self, key: bytes, *more: Event) -> tuple[Step, ...]:
-        """The chain of a code folded, with events that are not in the journal yet."""
-        return fold((*self.events(key), *more), self.facts)
+    def event(self, sequence: int, key: bytes) -> Event:
+        """What an entry tells of a code, and whether it was taken back."""
+        stored = self.stored_for(sequence, key)
+        event = stored.read.events[key]
+        deleted_by = self.record_of(stored).deleted_by
+        return replace(event, deleted_by=deleted_by) if deleted_by else event
+
+    def _entries_of(self, key: bytes) -> Iterator[int]:
+        """The entries that tell of a code, the newest by arrival first."""
+        sequence = self.head(key)
+        while sequence:
+            yield sequence
+            sequence = self.stored_for(sequence, key).previous[key]
+
+    def _deciding_entries(self, key: bytes, awaited: int) -> list[int]:
+        """The entries of a code that are judged: all, or of more than EVENTS_MAX the first and the newest.
+        So many more are `awaited`."""
+        found: list[int] = []
+        first = self._first_entries.get(key)
+        newest = EVENTS_MAX - FIRST_EVENTS - awaited
+        for sequence in self._entries_of(key):
+            if first is not None and len(found) == newest:
+                return [*found, *first]
+            found.append(sequence)
+        if len(found) + awaited <= EVENTS_MAX:
+            return found
+        first = found[-FIRST_EVENTS:]
+        if len(self._first_entries) >= FIRST_ENTRIES_KEPT:
+            self._first_entries.pop(next(iter(self._first_entries)))
+        self._first_entries[key] = first
+        return [*found[:newest], *first]
+
+    def steps(self, key: bytes) -> tuple[Step, ...]:
+        """The chain of a code folded, as far as `events` has it."""
+        return fold(self.events(key), self.facts)
 
     # What a document means for others.
 
@@ -737,11 +783,13 @@ class Index:
     def _fold_to_record(self, key: bytes, known: CodeRecord, steps: tuple[Step, ...]) -> CodeRecord:
         counted = [step for step in steps if step.event.counted]
         flags = known.flags & _LASTING
+        # Where only a part of the chain is read, it is counted on.
+        event_count = len(steps) if len(steps) < EVENTS_MAX else max(len(steps), known.event_count + 1)
         if not counted:
             if steps:
                 flags |= CodeFlag.CHAIN
             # Nothing of what was taken back stays, or it would matter whether the deletion came first.
-            return CodeRecord(state=State.UNKNOWN, flags=flags, event_count=len(steps), head=known.head)
+            return CodeRecord(state=State.UNKNOWN, flags=flags, event_count=event_count, head=known.head)
         place = counted[-1].after
         if place.conflict:
             flags |= CodeFlag.CONFLICT
@@ -763,7 +811,7 @@ class Index:
         return CodeRecord(
             state=int(place.state),
             flags=int(flags),
-            event_count=len(steps),
+            event_count=event_count,
             institution=self.institution_number(place.institution),
             units_left=units_left,
             active_sales=len(place.sales),

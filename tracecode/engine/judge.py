@@ -35,6 +35,13 @@ from tracecode.rules import CHAIN_RULES, DOCUMENT_RULES, LINE_RULES
 from tracecode.rules.delete_after_flag import find as find_delete_after_flag
 from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
 
+STEPS_JUDGED_ALL = 64
+"""Up to so many events of a code, a new one may change the verdict of each (ours). A code that more name is
+a constant of some till, or a bottle that is sold by the tablet: judging it must not grow with its square."""
+
+STEPS_AROUND = 16
+"""Beyond that, a new event changes the verdicts of so many before it and behind it in the chain (ours)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
@@ -61,7 +68,7 @@ class _Chain:
     """Canonical text under which its findings stand."""
     steps: tuple[Step, ...]
     findings: Mapping[int, list[finding_pb2.Finding]]
-    """By entry; an entry with nothing found is there with an empty list."""
+    """By entry judged; one with nothing found is there with an empty list."""
 
     def found_of(self, sequence: int) -> list[finding_pb2.Finding]:
         """The findings of one entry."""
@@ -301,7 +308,7 @@ class Judge:
             if any(alias in chains for alias in aliases):
                 continue
             around = self.index.packages_around(aliases, packages)
-            events = self.index.events(key, packages)
+            events = self.index.events(key, packages, own)
             for event in events[:]:
                 if event.sequence in deleted:
                     events[events.index(event)] = replace(event, deleted_by=read.sequence)
@@ -311,14 +318,20 @@ class Judge:
                 if event.deleted_by:
                     events.append(deletion_event(self.index.stored(pending).read, event))
             steps = fold(events, self.index.facts)
-            chains[key] = self._judge_chain(key, around, steps, boxed)
+            judged = _near(steps, {read.sequence, *deleted})
+            chains[key] = self._judge_chain(key, around, steps, judged, boxed)
         return list(chains.values())
 
     def _judge_chain(
-        self, key: bytes, around: Sequence[bytes], steps: tuple[Step, ...], boxed: set[tuple[str, str]]
+        self,
+        key: bytes,
+        around: Sequence[bytes],
+        steps: tuple[Step, ...],
+        judged: Sequence[Step],
+        boxed: set[tuple[str, str]],
     ) -> _Chain:
-        """`around`: the packages around it. `boxed`: institution and product of outer packages that the
-        document itself receives."""
+        """`around`: the packages around it. `judged`: the steps to look at. `boxed`: institution and product
+        of outer packages that the document itself receives."""
         new = self.index.replaced_by(key)
         code = key_text(new or key)
         identifier = identifier_of(new or key)
@@ -329,7 +342,7 @@ class Judge:
             holds += self.index.holds(parent, "", ())
         chain = Chain(steps)
         found: dict[int, list[finding_pb2.Finding]] = {}
-        for step in steps:
+        for step in judged:
             event = step.event
             if event.operation is Operation.DELETE or event.package:
                 continue
@@ -534,6 +547,18 @@ def refuses(message: finding_pb2.Finding, now: int, final_time: int) -> bool:
         return False
     finding_type, severity = FindingType(message.type), Severity(message.final_severity)
     return stand(finding_type, severity, now, final_time, asked=True) is Severity.BLOCK
+
+
+def _near(steps: tuple[Step, ...], sequences: set[int]) -> Sequence[Step]:
+    """The steps that new events can change: all, or in a long chain those around these entries."""
+    if len(steps) <= STEPS_JUDGED_ALL:
+        return steps
+    near: set[int] = set()
+    for at, step in enumerate(steps):
+        if step.event.sequence in sequences:
+            near.update(range(max(0, at - STEPS_AROUND), min(len(steps), at + STEPS_AROUND + 1)))
+    # What comes in around the box has no place in its chain.
+    return [steps[at] for at in sorted(near)] or steps[-STEPS_AROUND:]
 
 
 def _own_events(aliases: Sequence[bytes], around: Sequence[bytes], own: Mapping[bytes, Event]) -> list[Event]:

@@ -29,12 +29,12 @@ from tracecode.document import (
 )
 from tracecode.engine import records
 from tracecode.engine.contract import DocumentRecord, ImportCounts, Recorded, Submission, Submissions
-from tracecode.engine.index import Index, Store, StoredDocument, identifier_of
+from tracecode.engine.index import EVENTS_MAX, Index, Store, StoredDocument, identifier_of
 from tracecode.engine.judge import Judge, Repeat, refuses
 from tracecode.engine.records import CodeFlag, CodeRecord
 from tracecode.errors import DocumentRejected, FieldInvalid
 from tracecode.finding import PROVISIONAL_SECONDS
-from tracecode.life_cycle import State, Step
+from tracecode.life_cycle import Event, State
 from tracecode.rule_base import RuleBase
 from tracecode.v1 import (
     catalogue_pb2,
@@ -46,6 +46,10 @@ from tracecode.v1 import (
 )
 
 QUESTIONS_MAX = 1_000
+ENTRIES_AT_ONCE = 256
+"""Of a long chain, so many are walked before those who record get their turn."""
+ORDERED_CHAINS_MAX = 16
+"""Long chains whose order is remembered."""
 UINT32_MAX = 2**32 - 1
 """A quantity may be larger than the units of an event that is answered."""
 
@@ -65,6 +69,8 @@ class StoreEngine:
         self.store = store
         self.index = Index(store)
         self._lock = threading.RLock()
+        # Long chain -> its newest entry, and the events in effective order.
+        self._ordered: dict[bytes, tuple[int, list[tuple[int, int, int]]]] = {}
         in_force = self._rule_base_in_force()
         self._judge = Judge(self.index, in_force or rule_base or RuleBase.default())
         self._receive_time_ns = self._last_receive_time_ns()
@@ -263,14 +269,46 @@ class StoreEngine:
                 identifier=identifier_of(key),
             )
 
-    def history(self, key: bytes) -> list[code_pb2.CodeEvent]:
-        """The code's whole chain in effective order, with findings first and now."""
+    def history(self, key: bytes, start: int = 0, limit: int = 2**31) -> list[code_pb2.CodeEvent]:
+        """The chain in effective order, with findings first and now: `limit` events from `start` on."""
+        with self._lock:
+            record = self.index.code_record(key) or CodeRecord()
+            if record.event_count < EVENTS_MAX:
+                codes = self.index.codes_text(key)
+                steps = self.index.steps(key)[start : start + limit]
+                return [self._event(step.event, step.after.state, codes) for step in steps]
+        return self._long_history(key, start, limit)
+
+    def _long_history(self, key: bytes, start: int, limit: int) -> list[code_pb2.CodeEvent]:
+        """Of a chain that is too long to fold. A deletion is told with what it takes back."""
+        page = self._order_chain(key)[start : start + limit]
         with self._lock:
             codes = self.index.codes_text(key)
-            return [self._event(step, codes) for step in self.index.steps(key)]
+            return [self._event(self.index.event(sequence, key), None, codes) for _, _, sequence in page]
 
-    def _event(self, step: Step, codes: frozenset[str]) -> code_pb2.CodeEvent:
-        event = step.event
+    def _order_chain(self, key: bytes) -> list[tuple[int, int, int]]:
+        """Time, rank and entry of each event of a code, in effective order. What came since the last call is
+        put in its place; sales go on while a chain of thousands is walked for the first time."""
+        with self._lock:
+            head, known = self._ordered.get(key, (0, []))
+            sequence = newest = self.index.head(key)
+        came: list[tuple[int, int, int]] = []
+        while sequence != head:
+            with self._lock:
+                for _ in range(ENTRIES_AT_ONCE):
+                    stored = self.index.stored_for(sequence, key)
+                    came.append((*stored.read.events[key].order[:2], sequence))
+                    sequence = stored.previous[key]
+                    if sequence == head:
+                        break
+        ordered = sorted([*known, *came])
+        with self._lock:
+            self._ordered[key] = (newest, ordered)
+            if len(self._ordered) > ORDERED_CHAINS_MAX:
+                self._ordered.pop(next(iter(self._ordered)))
+        return ordered
+
+    def _event(self, event: Event, state: State | None, codes: frozenset[str]) -> code_pb2.CodeEvent:
         stored = self.index.stored(event.sequence)
         standing, _ = self.index.standing_findings(stored)
         deletion = event.operation is Operation.DELETE
@@ -292,7 +330,7 @@ class StoreEngine:
             refused=event.refused,
             deleted_by_sequence=event.deleted_by,
             package_code=key_text(event.package) if event.package else "",
-            state_after=code_pb2.CodeState.ValueType(step.after.state),
+            state_after=code_pb2.CodeState.ValueType(state or 0),
             findings_first=of_code(stored.entry.document.findings),
             findings=of_code(standing),
         )

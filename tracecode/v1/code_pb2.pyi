@@ -266,6 +266,7 @@ class CodeEvent(_message.Message):
     package_code: _builtins.str
     """Moved inside this package."""
     state_after: Global___CodeState.ValueType
+    """Not told for a code that hundreds of entries name."""
     @_builtins.property
     def business_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
