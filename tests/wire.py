@@ -11,13 +11,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tracecode_server.method import SERVICES
 
-from tracecode.v1 import catalogue_service_pb2, document_pb2, ledger_service_pb2
+from tracecode.v1 import document_pb2, ledger_service_pb2
 
-SERVICES = (
-    ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"],
-    catalogue_service_pb2.DESCRIPTOR.services_by_name["CatalogueService"],
-)
 METHODS = {method.name: method for service in SERVICES for method in service.methods}
 INSTITUTION = "P37020304446"
 STOCK_INSTITUTION = "P37020300077"

@@ -18,8 +18,9 @@ from typing import TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tracecode import catalogue
-from tracecode.answer import answer_findings, answer_verdict, to_timestamp
-from tracecode.code import read_scan
+from tracecode.answer import DAY_SECONDS, answer_findings, answer_verdict, to_timestamp
+from tracecode.code import key_text, read_scan
+from tracecode.consumer import answer_consumer
 from tracecode.document import (
     DOCUMENT_NUMBER_BYTES_MAX,
     DRUG_CODE_BYTES_MAX,
@@ -41,6 +42,7 @@ from tracecode.rule_base import RuleBase
 from tracecode.v1 import (
     catalogue_pb2,
     catalogue_service_pb2,
+    consumer_service_pb2,
     document_pb2,
     finding_pb2,
     ledger_service_pb2,
@@ -304,6 +306,27 @@ class Ledger:
             status=self.engine.code(key),
             as_of=self._as_of(),
         )
+
+    def get_code_sales(
+        self, request: consumer_service_pb2.GetCodeSalesRequest
+    ) -> consumer_service_pb2.GetCodeSalesResponse:
+        """How often a box was sold, as its holder may know. Raises FieldInvalid if it reads as no code."""
+        key = read_key(request.code)
+        check_size("person_token", request.person_token, TOKEN_BYTES_MAX)
+        now = self._clock_ns() // NS
+        bought = request.bought_time.seconds if request.HasField("bought_time") else 0
+        if bought > now + DAY_SECONDS:
+            raise FieldInvalid("bought_time", "lies in the future; give the time on the slip")
+        response = answer_consumer(
+            self.engine.standing_sales(key),
+            self.engine.facts,
+            self._persons.hash(request.person_token),
+            bought,
+            now,
+        )
+        response.code = key_text(key)
+        response.as_of.CopyFrom(self._as_of())
+        return response
 
     def _as_of(self) -> finding_pb2.AsOf:
         return finding_pb2.AsOf(sequence=self.engine.sequence, time=to_timestamp(self._clock_ns()))

@@ -6,6 +6,7 @@ from prometheus_client.registry import Collector
 
 from tracecode.ledger import Ledger
 from tracecode_server.catalogue_service import CatalogueService
+from tracecode_server.consumer_service import ConsumerService
 from tracecode_server.ledger_service import LedgerService
 from tracecode_server.method import SERVICES
 from tracecode_server.metrics import Metrics
@@ -26,6 +27,9 @@ class Services:
         answering = {
             "LedgerService": self._ledger_service,
             "CatalogueService": CatalogueService(ledger, self._reads),
+            "ConsumerService": ConsumerService(
+                ledger, self._reads, settings.consumer_questions_per_second_max
+            ),
         }
         self.by_name: dict[str, object] = {
             descriptor.full_name: answering[descriptor.name] for descriptor in SERVICES

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
         ge=64 * 1024,
         description="Bytes of calls that are no streams which one peer (host) may send in a second.",
     )
+    consumer_questions_per_second_max: int = Field(
+        20, ge=1, description="Questions of consumers that one host, an app's gateway, may ask in a second."
+    )
     peer_connections_max: int = Field(
         256, ge=1, description="Connections of one peer (host) open at once, on each edge; more are ended."
     )

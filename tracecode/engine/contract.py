@@ -24,6 +24,7 @@ from typing import Protocol
 
 from tracecode import _native
 from tracecode.errors import DocumentRejected
+from tracecode.life_cycle import Event, InstitutionFacts
 from tracecode.rule_base import RuleBase
 from tracecode.v1 import catalogue_pb2, code_pb2, document_pb2, finding_pb2, ledger_service_pb2
 
@@ -116,8 +117,9 @@ class DocumentRecord:
 
 
 class Engine(Protocol):
-    """Judges, keeps and answers. Calls are made by one thread at a time, except that `verify`,
-    `code`, `history`, `document`, `product`, `institution` and `entries` MUST be safe beside `record`."""
+    """Judges, keeps and answers. Calls are made by one thread at a time, except that `verify`, `code`,
+    `history`, `standing_sales`, `facts`, `document`, `product`, `institution` and `entries` MUST be safe
+    beside `record`."""
 
     name: str
 
@@ -141,6 +143,13 @@ class Engine(Protocol):
 
         Of a code that hundreds of entries name, MAY leave out the state after each event.
         """
+
+    def standing_sales(self, key: bytes) -> list[Event]:
+        """The sales of a code that stand now, by time: not returned, deleted or refused, each once however
+        often it was reported. Of split sales the units that were not given back."""
+
+    def facts(self, institution_code: str) -> InstitutionFacts:
+        """What rules ask of an institution, registered or not."""
 
     def document(
         self, institution_code: str, kind: document_pb2.DocumentKind.ValueType, document_number: str

@@ -34,7 +34,7 @@ from tracecode.engine.judge import Judge, Repeat, refuses
 from tracecode.engine.records import CodeFlag, CodeRecord
 from tracecode.errors import DocumentRejected, FieldInvalid
 from tracecode.finding import PROVISIONAL_SECONDS
-from tracecode.life_cycle import Event, State
+from tracecode.life_cycle import Event, InstitutionFacts, State
 from tracecode.rule_base import RuleBase
 from tracecode.v1 import (
     catalogue_pb2,
@@ -334,6 +334,17 @@ class StoreEngine:
             findings_first=of_code(stored.entry.document.findings),
             findings=of_code(standing),
         )
+
+    def standing_sales(self, key: bytes) -> list[Event]:
+        """The sales of a code that stand now, by time."""
+        with self._lock:
+            steps = [step for step in self.index.steps(key) if step.event.counted]
+            return [sale.event for sale in steps[-1].after.sales] if steps else []
+
+    def facts(self, institution_code: str) -> InstitutionFacts:
+        """What rules ask of an institution, registered or not."""
+        with self._lock:
+            return self.index.facts(institution_code)
 
     # The catalogue and the lists.
 
