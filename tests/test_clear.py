@@ -40,7 +40,7 @@ from tracecode.answer import pass_finding, plain_verdict
 from tracecode.code import read_scan
 from tracecode.document import read_document
 from tracecode.engine import records
-from tracecode.engine.index import Index
+from tracecode.engine.index import EVENTS_MAX, Index
 from tracecode.engine.memory import MemoryStore
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
 from tracecode.errors import FieldInvalid, Overloaded
@@ -645,8 +645,8 @@ IN_STOCK = CodeRecord(state=2, event_count=1, institution=7, head=0, last_time=N
     ("record", "change", "plain"),
     [
         (IN_STOCK, set_fields(), True),
-        (replace(IN_STOCK, event_count=0xFFFE), set_fields(), True),
-        (replace(IN_STOCK, event_count=0xFFFF), set_fields(), False),
+        (replace(IN_STOCK, event_count=EVENTS_MAX - 2), set_fields(), True),
+        (replace(IN_STOCK, event_count=EVENTS_MAX - 1), set_fields(), False),
         *((replace(IN_STOCK, state=state), set_fields(), False) for state in (1, 3, 4, 5, 6, 7)),
         *((replace(IN_STOCK, flags=flag), set_fields(), flag is CodeFlag.PACKAGE) for flag in CodeFlag),
         (replace(IN_STOCK, institution=8), set_fields(), False),

@@ -22,7 +22,7 @@ from documents import (
     sale,
 )
 
-from tracecode import _native, fsck
+from tracecode import fsck
 from tracecode.engine import index, judge, store_engine
 from tracecode.errors import DocumentRejected
 from tracecode.finding import FindingType
@@ -32,7 +32,6 @@ from tracecode.v1 import code_pb2, document_pb2, finding_pb2, ledger_service_pb2
 
 KEY = PersonKey(b"k" * 32)
 NOW_NS = (NOON + 3 * DAY) * NS
-REAL_EVENTS_MAX = index.EVENTS_MAX
 EVENTS_MAX = 24
 FIRST_EVENTS = 8
 STEPS_JUDGED_ALL = 12
@@ -182,10 +181,3 @@ def test_the_thousandth_event_costs_no_more_than_the_hundredth(
         costs.append(reads)
 
     assert max(costs[100:]) <= max(costs[: EVENTS_MAX + 1])
-
-
-def test_native_code_leaves_long_chains_to_the_judge() -> None:
-    """Pins that both sides know the same bound, which native/clearing.pxi repeats."""
-    text = (Path(_native.__file__).parent.parent / "native" / "clearing.pxi").read_text()
-
-    assert f"    EVENTS_MAX = {REAL_EVENTS_MAX} " in text
