@@ -151,6 +151,9 @@ private:
         entries = main_tree_.entries;
         if (last_ < 1)
             return fail("says that the file ends before its meta pages", newer);
+        // The map of whoever wrote it held all of its pages; LMDB would ask for a map as large as it says.
+        if (last_ >= read<uint64_t>(meta + 16) / page_bytes_)
+            return fail("says that the file ends behind its map", newer);
         // Only an empty database has no flags yet.
         if (main_tree_.flags != (journal_ ? INTEGER_KEY : 0) && (main_tree_.flags != 0 || main_tree_.root != NONE))
             return fail("has flags that the database was not made with", newer);

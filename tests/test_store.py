@@ -672,6 +672,22 @@ for line in sys.stdin:
                 store.put(b"c2", b"")
 
 
+@pytest.mark.parametrize("name", ["journal", "index"])
+def test_a_file_that_says_it_has_more_pages_than_its_map_is_damaged(directory: Path, name: str) -> None:
+    """Pins one flipped bit of a meta page, for which LMDB would ask for a map of terabytes."""
+    with open_store(directory) as store:
+        store.append(b"one")
+        store.commit()
+    file = directory / name / "data.mdb"
+    data = bytearray(file.read_bytes())
+    for page in (0, os.sysconf("SC_PAGE_SIZE")):
+        data[page + 141] ^= 8
+    file.write_bytes(data)
+
+    with pytest.raises(DataLoss, match=f"{name}/data.mdb: page [01] says that the file ends behind its map"):
+        open_store(directory)
+
+
 def test_who_only_reads_is_told_that_the_index_was_only_begun(directory: Path) -> None:
     """Pins the sentence for what a kill leaves when an index is made again; the next start makes it whole."""
     with open_store(directory) as store:
