@@ -87,7 +87,7 @@ public:
     Room() noexcept = default;
 
     explicit Room(size_t size) noexcept : size_(size) {
-        if (size < LARGE_BYTES) {
+        if (size < MAPPED_BYTES_MIN) {
             at_ = static_cast<char *>(calloc(size, 1));
         } else {
             void *mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -108,7 +108,7 @@ public:
     }
 
     ~Room() {
-        if (size_ < LARGE_BYTES)
+        if (size_ < MAPPED_BYTES_MIN)
             free(at_);
         else
             munmap(at_, size_);
@@ -117,7 +117,8 @@ public:
     char *at() const noexcept { return at_; }
 
 private:
-    static constexpr size_t LARGE_BYTES = 4 << 20;
+    // From this size on the system gives large pages.
+    static constexpr size_t MAPPED_BYTES_MIN = 4 << 20;
 
     char *at_ = nullptr;
     size_t size_ = 0;
@@ -174,14 +175,13 @@ public:
     size_t bytes() const noexcept { return size_ * sizeof(Slot); }
 
     // Soon to grow, and so large that to grow takes longer than whoever writes may wait.
-    bool strained() const noexcept { return bytes() >= LARGE_BYTES && count_ > size_ / 8 * 3; }
+    bool strained() const noexcept { return bytes() >= STRAINED_BYTES_MIN && count_ > size_ / 8 * 3; }
 
     // Take all its pages from the system now.
     void touch() noexcept { memset(room_.at(), 0, bytes()); }
 
 private:
-    static constexpr size_t LARGE_BYTES = 16 << 20;
-
+    static constexpr size_t STRAINED_BYTES_MIN = 16 << 20;
 
     Slot *slots() const noexcept { return reinterpret_cast<Slot *>(room_.at()); }
 

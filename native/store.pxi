@@ -538,23 +538,10 @@ cdef class Store:
         """Make the pending entries durable, in one transaction of the journal, and keep the records put
         since the last commit. Raises StorageFull, and keeps nothing, where there is no room for them. Any
         other error stops the store: then only reopening tells what was written."""
-        cdef int code
         self._check_writable()
         self._check_replayed()
         if self.pending.size() > 0:
-            self.writing = True
-            with nogil:
-                code = self.write_journal()
-            self.writing = False
-            if code != 0:
-                # Whoever reads on reads what is known to be durable.
-                self.rollback()
-                error = lmdb_error(code, f"writing {self.directory}/journal")
-                if self._is_full(code) and not self._is_in_panic():
-                    # LMDB has dropped the transaction before it wrote the meta page: nothing of it counts.
-                    raise error if isinstance(error, StorageFull) else StorageFull(str(error))
-                self.stopped = str(error)
-                raise EngineStopped(self.stopped)
+            self._write_pending()
         self._lock()
         self.durable += self.pending.size()
         self.pending.clear()
@@ -570,9 +557,8 @@ cdef class Store:
 
     def extend_journal(self, list entries not None):
         """Add entries of another journal, durable on return. What follows from them is not known yet: they
-        are replayed as after opening. Nothing of our own may be pending."""
+        are replayed as after opening. Nothing of our own may be pending. Raises what `commit` does."""
         cdef bytes entry
-        cdef int code
         self._check_writable()
         if self.pending.size() != 0:
             raise ValueError("commit or roll back what is pending first")
@@ -583,18 +569,30 @@ cdef class Store:
         for entry in entries:
             self.pending.push_back(entry)
         self.mutex.unlock()
+        self._write_pending()
+        self._lock()
+        self.durable += self.pending.size()
+        self.pending.clear()
+        self.mutex.unlock()
+
+    cdef int _write_pending(self) except -1:
+        """Make the pending entries durable, or drop them and say why; unless there was no room, nothing can
+        be written any more."""
+        cdef int code
         self.writing = True
         with nogil:
             code = self.write_journal()
         self.writing = False
-        self._lock()
         if code == 0:
-            self.durable += self.pending.size()
-        self.pending.clear()
-        self.mutex.unlock()
-        if code != 0:
-            self.stopped = str(lmdb_error(code, f"writing {self.directory}/journal"))
-            raise EngineStopped(self.stopped)
+            return 0
+        # Whoever reads on reads what is known to be durable.
+        self.rollback()
+        error = lmdb_error(code, f"writing {self.directory}/journal")
+        if self._is_full(code) and not self._is_in_panic():
+            # LMDB has dropped the transaction before it wrote the meta page: nothing of it counts.
+            raise error if isinstance(error, StorageFull) else StorageFull(str(error))
+        self.stopped = str(error)
+        raise EngineStopped(self.stopped)
 
     def rollback(self):
         """Forget the pending entries and the records put or deleted since the last commit."""

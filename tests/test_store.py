@@ -407,6 +407,17 @@ def test_a_full_journal_says_what_to_raise_and_loses_nothing(directory: Path) ->
         again.commit()
 
 
+def test_a_full_journal_takes_nothing_of_another_and_goes_on(directory: Path) -> None:
+    """Pins MDB_MAP_FULL where entries of a backup are added: none of them is kept, and fewer of them fit."""
+    with open_store(directory, map_size_bytes=256 * 1024) as store:
+        store.extend_journal([b"x" * 10_000])
+        with pytest.raises(StorageFull, match="larger map_size_bytes"):
+            store.extend_journal([b"x" * 10_000] * 100)
+        assert store.durable_sequence == 1
+        store.extend_journal([b"y"])
+        assert store.entries(1, 5) == [b"y"]
+
+
 def test_a_full_index_keeps_its_records_readable_until_the_overlay_is_full(directory: Path) -> None:
     """Pins MDB_MAP_FULL in the background: the records stay in memory, and the journal brings them back."""
     store = open_store(directory, map_size_bytes=256 * 1024)
