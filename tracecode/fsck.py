@@ -104,7 +104,7 @@ def _check(directory: Path, progress: Progress | None) -> FsckReport:
         said = remains.entries_said
         if said > ENTRIES_PER_PAGE_MAX * (journal.stat().st_size // os.sysconf("SC_PAGE_SIZE") + 1):
             said = 0
-        last = max(remains.last, said, applied)
+        last = max(remains.last, said)
         damaged = tuple(remains.missing(last))
         lines += [_describe_loss(remains, first, until) for first, until in damaged]
         if journal_fault and not damaged:
@@ -117,7 +117,13 @@ def _check(directory: Path, progress: Progress | None) -> FsckReport:
         if index_fault:
             lines.append(f"{index_fault}; the journal has all that was in it")
         if applied > last:
-            lines.append(f"the index is complete up to entry {applied}, the journal ends with {last}")
+            lines.append(
+                f"the index is complete up to entry {applied}, the journal ends with {last}: it was"
+                " replaced by an older one, or lost its end; put the right one back, or delete the index to"
+                f" go on without {_count_entries(last + 1, applied)}"
+            )
+            # To make the index as short as that is a decision, and no repair.
+            damaged = (*damaged, (last + 1, applied))
         if lines:
             wrong = (
                 sum(until - first + 1 for first, until in damaged) + bool(journal_fault) + bool(index_fault)
@@ -151,10 +157,14 @@ def _open_to_read(directory: Path) -> NativeStore:
 
 def _describe_loss(remains: JournalRemains, first: int, last: int) -> str:
     """Which entries cannot be read, and what stands before and behind them."""
-    which = f"entry {first}" if first == last else f"entries {first} to {last} ({last - first + 1})"
+    which = _count_entries(first, last)
     before = _describe_entry(remains.entry(first - 1)) or "nothing"
     behind = _describe_entry(remains.entry(last + 1)) or "nothing"
     return f"{which} of the journal cannot be read; before: {before}; behind: {behind}"
+
+
+def _count_entries(first: int, last: int) -> str:
+    return f"entry {first}" if first == last else f"entries {first} to {last} ({last - first + 1})"
 
 
 def _describe_entry(value: bytes | None) -> str:

@@ -202,3 +202,23 @@ def test_fsck_lists_the_entries_that_cannot_be_read(small: Path, tmp_path: Path)
         ledger.engine.entries(19, 1)
     assert ledger.engine.entries(20, 1)
     ledger.close()
+
+
+def test_a_journal_older_than_its_index_is_named_and_not_repaired(small: Path, tmp_path: Path) -> None:
+    """Pins what is said of a journal that was put back: not that entries cannot be read, and that the index,
+    the last trace of what came after, is left alone."""
+    folder = copy_of(small, tmp_path)
+    older = sorted((small.parent / OLDER).glob("*/journal/data.mdb"))[0]
+    shutil.copy(older, folder / "journal" / "data.mdb")
+    before = (folder / "index" / "data.mdb").read_bytes()
+
+    for look in (check, repair):
+        report = look(folder)
+
+        ((first, last),) = report.damaged
+        assert (report.ok, report.entries, report.aside) == (False, first - 1, None)
+        assert report.wrong == last - first + 1
+        (line,) = report.lines
+        assert f"complete up to entry {last}, the journal ends with {first - 1}: it was replaced" in line
+        assert line.endswith(f"to go on without entries {first} to {last} ({last - first + 1})")
+    assert (folder / "index" / "data.mdb").read_bytes() == before
