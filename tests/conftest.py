@@ -1,6 +1,10 @@
-"""What all tests share: how long they may take."""
+"""What all tests share: how long they may take, and a folder to which everybody comes."""
 
 from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +18,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how long tests/trust may take in all; 0 = their short form",
     )
     parser.addoption("--trust-results", default="", help="where tests/trust write what they found, as JSON")
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder to which, unlike to `tmp_path`, everybody on the machine comes."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

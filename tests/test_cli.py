@@ -666,23 +666,24 @@ def test_doctor_finds_a_taken_address_and_a_folder_that_is_none(tmp_path: Path) 
     assert "choose another" in checks["address"]["remedy"]
 
 
-def test_doctor_sees_a_folder_or_a_key_that_others_can_get_at(tmp_path: Path) -> None:
+def test_doctor_sees_a_folder_or_a_key_that_others_can_get_at(open_path: Path) -> None:
     """Pins the permissions: 0700 and 0600, worse where others could change what is there."""
+    data = open_path / "data"
 
     def examine() -> dict[str, str]:
-        result = run("doctor", "--data", tmp_path / "data", "--listen", "127.0.0.1:0", "--json")
+        result = run("doctor", "--data", data, "--listen", "127.0.0.1:0", "--json")
         return {check["check"]: check["level"] for check in read_json_lines(result.stdout)}
 
-    run("history", code(1), "--data", tmp_path / "data")
-    (tmp_path / "data").mkdir(mode=0o700)
-    run("history", code(1), "--data", tmp_path / "data")
+    run("history", code(1), "--data", data)
+    data.mkdir(mode=0o700)
+    run("history", code(1), "--data", data)
     assert (examine()["folder"], examine()["person key"]) == ("ok", "ok")
-    (tmp_path / "data").chmod(0o750)
+    data.chmod(0o750)
     assert examine()["folder"] == "warn"
-    (tmp_path / "data").chmod(0o770)
-    (tmp_path / "data.person-key").chmod(0o640)
+    data.chmod(0o770)
+    (open_path / "data.person-key").chmod(0o640)
     assert (examine()["folder"], examine()["person key"]) == ("fail", "fail")
-    (tmp_path / "data.person-key").unlink()
+    (open_path / "data.person-key").unlink()
     assert examine()["person key"] == "warn"
 
 

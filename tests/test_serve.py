@@ -203,8 +203,24 @@ def test_a_second_service_on_one_folder_is_refused_and_the_first_goes_on(data_di
     assert ended == 0
 
 
-def test_a_folder_that_others_can_change_is_not_served(data_directory: Path) -> None:
+def test_a_folder_that_others_can_change_is_served_where_nobody_comes_to_it(open_path: Path) -> None:
+    """Pins that a folder above that lets nobody else pass is as good as a closed one."""
+    data_directory = open_path / "ledger"
+    data_directory.mkdir()
+    data_directory.chmod(0o770)
+    with ServerProcess(data_directory=data_directory) as process:
+        refused = process.wait()
+    open_path.chmod(0o700)
+    with ServerProcess(data_directory=data_directory) as process:
+        served = process.stop()
+
+    assert (refused, served) == (1, 0)
+    assert read_errors(process, "warning") == []
+
+
+def test_a_folder_that_others_can_change_is_not_served(open_path: Path) -> None:
     """Pins what an operator is told: to be read by others is a warning, to be changed by them an end."""
+    data_directory = open_path / "ledger"
     with ServerProcess(data_directory=data_directory) as process:
         assert process.stop() == 0
         modes = [path.stat().st_mode & 0o777 for path in (data_directory, data_directory / "journal")]

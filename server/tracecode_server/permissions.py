@@ -9,6 +9,7 @@ from pathlib import Path
 # What others could change, they could make say anything; what they can read, they can only know.
 WRITABLE = 0o022
 READABLE = 0o055
+PASSABLE = 0o011
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,23 @@ class Opening:
 
 
 def find_openings(directory: Path) -> list[Opening]:
-    """Where a ledger's folder is open to others, what can be changed first; nothing if there is none."""
+    """Where a ledger's folder is open to others, what can be changed first; nothing if there is none, or if
+    it lies in a folder that lets nobody else pass."""
+    if not _is_passed(directory):
+        return []
     return sorted(_look(directory), key=lambda opening: not opening.is_writable)
+
+
+def _is_passed(directory: Path) -> bool:
+    """Whether others come as far as the folder."""
+    for above in directory.resolve().parents:
+        try:
+            if not above.stat().st_mode & PASSABLE:
+                return False
+        except OSError:
+            # Not to be looked at by us, so it may let others pass.
+            continue
+    return True
 
 
 def _look(directory: Path) -> Iterator[Opening]:
