@@ -949,6 +949,10 @@ BAD = {
         lambda d: setattr(d.lines[0], "expiry_date", "2026-02-30"),
         "document.lines[0].expiry_date",
     ),
+    "no such month": (
+        lambda d: setattr(d.lines[0], "manufacture_date", "2026-13-00"),
+        "document.lines[0].manufacture_date",
+    ),
     "a scan without end": (
         lambda d: d.lines[0].codes.append("8" * 300),
         "document.lines[0].codes[1]",

@@ -211,7 +211,7 @@ def day_date(day: int) -> date:
 
 _INSTITUTION_CODE = re.compile(r"[A-Z][0-9]{11}")
 _QUANTITY = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4})?")
-_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _KINDS = {
     "sale": DocumentKind.SALE,
     "sale_return": DocumentKind.SALE_RETURN,
@@ -483,6 +483,9 @@ def _check_day(field: str, text: str) -> None:
         raise FieldInvalid(field, "a date as yyyy-MM-dd, such as 2027-06-30")
     try:
         _read_day(text)
+        # Day 00 of a month 13 was taken once, and what the journal has of it must be read on.
+        if text:
+            date(int(text[:4]), int(text[5:7]), 1)
     except ValueError:
         raise FieldInvalid(field, f"{text} is not a day of the calendar") from None
 
