@@ -104,20 +104,20 @@ def draw_documents(seed: int) -> list[Submission]:
     A refusal depends on what is known when it is asked; of two documents of one number the first is kept, and
     of two deletions of one document the first to arrive took it back. So these are left out.
     """
-    kept: dict[tuple[str, str | None, str, str], Submission] = {}
+    kept: list[Submission] = []
+    taken: set[tuple[str, ...]] = set()
     for one in (one for day in draw_days(seed) for one in day if isinstance(one, Submission)):
         document = document_pb2.Document.FromString(one.document)
         if document.HasField("sale"):
             document.sale.stage = document_pb2.SALE_STAGE_REPORTED
-        identity = (
-            document.institution_code,
-            document.WhichOneof("content"),
-            str(document.deletion.type) if document.HasField("deletion") else document.document_number,
-            document.corrects_document_number,
-        )
-        content = document.SerializeToString(deterministic=True)
-        kept.setdefault(identity, Submission(content, ALL_RECEIVED_NS))
-    return list(kept.values())
+        shop, kind = document.institution_code, document.WhichOneof("content") or ""
+        identities = {(shop, kind, document.document_number, document.corrects_document_number)}
+        if document.HasField("deletion"):
+            identities.add((shop, kind, document_pb2.DeletedType.Name(document.deletion.type)))
+        if identities.isdisjoint(taken):
+            taken |= identities
+            kept.append(Submission(document.SerializeToString(deterministic=True), ALL_RECEIVED_NS))
+    return kept
 
 
 def essence(findings: Iterable[finding_pb2.Finding]) -> list[tuple[int, str, int, int, int, int]]:
