@@ -6,7 +6,10 @@ in, and waits behind one turn of each other source, not behind all that one of t
 
 from __future__ import annotations
 
+import math
+import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -14,6 +17,13 @@ Item = TypeVar("Item")
 # Even shares grow fewer as sources come, yet what was taken is not taken back: two thousand sources that each
 # fill their share hold eight times what one may. Beyond that there is no room for anybody.
 SHARES_MAX = 8
+
+# For how long work counts: what was done so long ago has faded to a third.
+FADING_SECONDS = 1.0
+# Who gets how much is reckoned anew so often.
+SETTLE_SECONDS = 0.02
+# Who has done less than this lately is as good as absent.
+TRACE_SECONDS = 1e-5
 
 
 class FairShare:
@@ -24,6 +34,10 @@ class FairShare:
         self.total = 0
         self._amount_max = amount_max
         self._held: dict[str, int] = {}
+
+    def held(self, source: str) -> int:
+        """How much this source holds."""
+        return self._held.get(source, 0)
 
     def take(self, source: str, amount: int) -> bool:
         """Hold so much more, and say so; or say that there is no room. Who holds nothing has room for one."""
@@ -69,6 +83,26 @@ class Turns(Generic[Item]):
             queue = self._queues[source] = deque()
         queue.append((item, amount))
 
+    def put_back(self, source: str, item: Item, amount: int = 1) -> None:
+        """Let what was taken, or what is left of it, be the first of this source again."""
+        queue = self._queues.get(source)
+        if queue is None:
+            queue = self._queues[source] = deque()
+        queue.appendleft((item, amount))
+
+    def find_source(self, has_to_wait: Callable[[str], bool]) -> str | None:
+        """The source whose turn it is, of those that need not wait; None if there is none.
+
+        Those before it keep their place, behind the others.
+        """
+        for _ in range(len(self._queues)):
+            source = next(iter(self._queues))
+            if not has_to_wait(source):
+                return source
+            self._queues.move_to_end(source)
+            self._taken = 0
+        return None
+
     def discard(self, source: str, item: Item) -> None:
         """Take this very item out, if it still waits."""
         queue = self._queues.get(source, deque())
@@ -93,3 +127,49 @@ class Turns(Generic[Item]):
             self._queues.move_to_end(source)
             self._taken = 0
         return item
+
+
+class TimeShare:
+    """Whose turn it is to wait, by the time that was spent on each source lately. Threads need a lock.
+
+    While all of them take less than there is, or one is alone, nobody has to wait. Else those wait that take
+    more than the others leave over when each of them has what it asks for, or an even share.
+    """
+
+    def __init__(self, seconds_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """There are so many seconds of work in a second."""
+        self._budget = seconds_per_second * FADING_SECONDS
+        self._clock = clock
+        self._settled_at = clock()
+        self._used: dict[str, float] = {}
+        self._level = math.inf
+
+    def charge(self, source: str, seconds: float) -> None:
+        """So much was spent on this source."""
+        self._settle()
+        self._used[source] = self._used.get(source, 0.0) + seconds
+
+    def is_spent(self, source: str) -> bool:
+        """Whether this source has to wait for others."""
+        self._settle()
+        return self._used.get(source, 0.0) > self._level
+
+    def _settle(self) -> None:
+        now = self._clock()
+        passed = now - self._settled_at
+        if passed < SETTLE_SECONDS:
+            return
+        self._settled_at = now
+        left = math.exp(-passed / FADING_SECONDS)
+        self._used = {
+            source: used * left for source, used in self._used.items() if used * left > TRACE_SECONDS
+        }
+        self._level = math.inf
+        if len(self._used) < 2 or sum(self._used.values()) <= self._budget:
+            return
+        budget = self._budget
+        for waiting, used in zip(range(len(self._used), 0, -1), sorted(self._used.values()), strict=True):
+            if used > budget / waiting:
+                self._level = budget / waiting
+                return
+            budget -= used

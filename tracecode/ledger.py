@@ -112,6 +112,10 @@ class Ledger:
         """Free what processes hold that died while they read; how many there were."""
         return self.engine.free_dead_readers()
 
+    def is_behind(self, source: str) -> bool:
+        """Whether so much of this source waits to be judged that it is better not read on."""
+        return self._commits.is_behind(source)
+
     # Documents.
 
     def submit(

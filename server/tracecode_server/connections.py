@@ -1,19 +1,52 @@
-"""How many connections one peer may have, which gRPC bounds only for all peers together.
+"""What one peer may do with connections, which gRPC bounds only for all peers together.
 
-gRPC accepts whoever comes. So the process looks at its own sockets a few times a second, and of a peer that
-has too many it ends the newest: those that were there before stay. Linux only.
+gRPC accepts whoever comes, and answers frames that are no calls as fast as they come. So the process looks at
+its own sockets some times a second. Of a peer that has too many connections it ends the newest: those that
+were there before stay. A peer that goes on calling when it was told to wait, or whose bytes are no calls, is
+put out: its connections are ended, and for some seconds a filter on the listening socket lets the system drop
+its greetings, which costs us nothing. Who comes back to do the same is put out for longer. Linux only; where
+the system refuses the filter, connections are ended all the same.
 """
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import os
 import socket
+import struct
+import termios
+import threading
+import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import structlog
 
-SCAN_SECONDS = 0.25
+SCAN_SECONDS = 0.1
+# Calls of a peer that were refused: so many a second pass, and so many at once. Callers who heed RetryInfo
+# stay below it, however many they are, see limits.py.
+REFUSED_PER_SECOND = 300
+REFUSED_MAX = 200
+# What a call's headers and frames may take beside its messages, and a message's frames beside it.
+CALL_BYTES = 1024
+FRAMES_SHARE = 1.01
+# Bytes that were no calls are forgotten in so many seconds.
+WASTE_SECONDS = 8.0
+# Put out again within this time after it was let in: for twice as long as the last time.
+MEMORY_SECONDS = 60.0
+PUT_OUT_DOUBLINGS_MAX = 4
+FILTERED_MAX = 64
+# struct tcp_info: where tcpi_bytes_received stands.
+TCP_INFO_BYTES = 136
+BYTES_RECEIVED_AT = 128
+SO_ATTACH_FILTER = 26
+SO_DETACH_FILTER = 27
+# Classic BPF: load the source address of an IPv4 packet, compare, return.
+LOAD_SOURCE = struct.pack("=HBBI", 0x20, 0, 0, 0x100000000 - 0x100000 + 12)
+PASS = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+DROP = struct.pack("=HBBI", 0x06, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,57 +57,204 @@ class _Connection:
     """The peer's."""
 
 
+@dataclass(slots=True)
+class _Calls:
+    """What was counted of a host since it was first seen; written by the event loop alone."""
+
+    bytes: int = 0
+    refused: int = 0
+    streams: int = 0
+
+
+@dataclass(slots=True)
+class _Account:
+    # Of `_Calls`, as of the last scan.
+    bytes: int = 0
+    refused: int = 0
+    # Levels of leaking buckets.
+    waste_level: float = 0.0
+    refused_level: float = 0.0
+    ended_level: float = 0.0
+
+
+@dataclass(slots=True)
+class _Ban:
+    until: float
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one scan finds."""
+
+    listeners: list[int] = field(default_factory=list)
+    by_host: defaultdict[str, list[_Connection]] = field(default_factory=lambda: defaultdict(list))
+    read: dict[_Connection, int] = field(default_factory=dict)
+
+
 class Connections:
     """Looks after the connections to one port. One scan at a time, in whatever thread."""
 
     def __init__(
-        self, port: int, peer_connections_max: int, log: structlog.typing.FilteringBoundLogger
+        self,
+        port: int,
+        peer_connections_max: int,
+        log: structlog.typing.FilteringBoundLogger,
+        *,
+        put_out_seconds: float = 0.0,
+        waste_bytes_max: int = 16 * 2**20,
+        message_bytes_max: int = 4 * 2**20,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """With `put_out_seconds` 0 nobody is put out. `waste_bytes_max` are the bytes of a host that became
+        no calls, besides a message for each of its streams."""
         self._port = port
         self._connections_max = peer_connections_max
         self._log = log
-        self._known: set[_Connection] = set()
+        self._put_out_seconds = put_out_seconds
+        self._waste_bytes_max = waste_bytes_max
+        self._message_bytes_max = message_bytes_max
+        self._clock = clock
+        self._stopped = threading.Event()
+        self._scanned_at = clock()
+        self._calls: defaultdict[str, _Calls] = defaultdict(_Calls)
+        self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
+        # Bytes read from each connection as of the last scan, which are those that were there before.
+        self._read: dict[_Connection, int] = {}
+        self._bans: dict[str, _Ban] = {}
+        self._filtered: tuple[tuple[str, ...], tuple[int, ...]] = ((), ())
+
+    def count_call(self, host: str, size: int) -> None:
+        """A call of this host came, or a message of a stream, of so many bytes."""
+        self._calls[host].bytes += int(size * FRAMES_SHARE) + CALL_BYTES
+
+    def count_refusal(self, host: str) -> None:
+        """A call of this host was told to come later."""
+        self._calls[host].refused += 1
+
+    def count_stream(self, host: str, change: int) -> None:
+        """So many more streams of this host are open."""
+        self._calls[host].streams += change
+
+    def watch(self) -> None:
+        """Scan until `stop` is called; in a thread of its own, for the event loop is late when it matters."""
+        failed = ""
+        while not self._stopped.wait(SCAN_SECONDS):
+            try:
+                self.scan()
+                failed = ""
+            except Exception as error:
+                # Without it we serve as before; that it is missing has to be seen, once.
+                if failed != type(error).__name__:
+                    failed = type(error).__name__
+                    self._log.error("connections_not_watched", error=failed, message=str(error))
+
+    def stop(self) -> None:
+        """End `watch`."""
+        self._stopped.set()
 
     def scan(self) -> None:
-        """Look at all sockets of this process; end what is too much."""
-        by_host: defaultdict[str, list[_Connection]] = defaultdict(list)
+        """Look at all sockets of this process; end what is too much, put out who does too much."""
+        now = self._clock()
+        passed, self._scanned_at = now - self._scanned_at, now
+        seen = _Seen()
         for name in os.listdir("/proc/self/fd"):
-            connection = self._find_connection(int(name))
-            if connection is not None:
-                by_host[connection.host].append(connection)
-        for host, connections in by_host.items():
-            # Those that were there before stay.
-            connections.sort(key=lambda connection: connection not in self._known)
-            over = connections[self._connections_max :]
-            for connection in over:
-                end(connection.descriptor, connection.port)
-            if over:
-                self._log.warning("connections_ended", peer=host, connections=len(over))
-        self._known = {
-            connection
-            for connections in by_host.values()
-            for connection in connections[: self._connections_max]
-        }
+            self._look(int(name), seen)
+        for host in {*self._accounts, *seen.by_host, *list(self._calls)}:
+            self._judge(host, seen, passed, now)
+        self._read = seen.read
+        self._filter(seen.listeners, now)
 
-    def _find_connection(self, descriptor: int) -> _Connection | None:
+    def _look(self, descriptor: int, seen: _Seen) -> None:
         # gRPC may close the descriptor at any moment, and another connection take its number: what is then
         # ended in its place connects again.
         try:
-            seen = socket.socket(fileno=descriptor)
+            found = socket.socket(fileno=descriptor)
         except OSError:
-            return None
+            return
         try:
-            if seen.family not in (socket.AF_INET, socket.AF_INET6) or seen.type != socket.SOCK_STREAM:
-                return None
-            if seen.getsockname()[1] != self._port:
-                return None
-            # A listening socket has no peer.
-            host, port = seen.getpeername()[:2]
+            if found.family not in (socket.AF_INET, socket.AF_INET6) or found.type != socket.SOCK_STREAM:
+                return
+            if found.getsockname()[1] != self._port:
+                return
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                seen.listeners.append(descriptor)
+                return
+            host, port = found.getpeername()[:2]
+            # gRPC listens for both families with one socket, which names IPv4 in IPv6.
+            connection = _Connection(descriptor, str(host).removeprefix("::ffff:"), int(port))
+            read = 0
+            if self._put_out_seconds:
+                info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+                unread = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
+                read = int.from_bytes(info[BYTES_RECEIVED_AT:TCP_INFO_BYTES], "little") - unread
         except OSError:
-            return None
+            return
         finally:
-            seen.detach()
-        return _Connection(descriptor, str(host), int(port))
+            found.detach()
+        seen.read[connection] = read
+        seen.by_host[connection.host].append(connection)
+
+    def _judge(self, host: str, seen: _Seen, passed: float, now: float) -> None:
+        connections = seen.by_host.get(host, [])
+        # Those that were there before stay.
+        connections.sort(key=lambda connection: connection not in self._read)
+        over = connections[self._connections_max :]
+        account = self._accounts[host]
+        reason = self._find_reason(host, account, seen, len(over), passed) if self._put_out_seconds else ""
+        ban = self._bans.get(host)
+        if reason and not (ban is not None and now < ban.until):
+            again = ban is not None and now < ban.until + MEMORY_SECONDS
+            longest = self._put_out_seconds * 2**PUT_OUT_DOUBLINGS_MAX
+            seconds = min(2 * ban.seconds, longest) if ban is not None and again else self._put_out_seconds
+            ban = self._bans[host] = _Ban(now + seconds, seconds)
+            account.waste_level = account.refused_level = account.ended_level = 0.0
+            self._log.warning(
+                "peer_put_out", peer=host, connections=len(connections), reason=reason, seconds=seconds
+            )
+        if ban is not None and now < ban.until:
+            over = connections
+        elif over:
+            self._log.warning("connections_ended", peer=host, connections=len(over))
+        for connection in over:
+            end(connection.descriptor, connection.port)
+            seen.read.pop(connection, None)
+        if not connections and not (account.waste_level or account.refused_level or account.ended_level):
+            # Once the buckets are empty, forgetting them changes nothing.
+            del self._accounts[host]
+            if not self._calls[host].streams:
+                del self._calls[host]
+
+    def _find_reason(self, host: str, account: _Account, seen: _Seen, ended: int, passed: float) -> str:
+        """Why this host is to be put out; empty if it is not."""
+        calls = self._calls[host]
+        called, account.bytes = calls.bytes - account.bytes, calls.bytes
+        refused, account.refused = calls.refused - account.refused, calls.refused
+        came = sum(seen.read[one] - self._read.get(one, 0) for one in seen.by_host.get(host, ()))
+        # What is on its way to become a call is read before it is counted as one: it is among the waste until
+        # then, and never more than a message of each stream and what the host may send in a second.
+        waste_max = self._waste_bytes_max + calls.streams * self._message_bytes_max
+        leaked = passed * self._waste_bytes_max / WASTE_SECONDS
+        account.waste_level = max(0.0, account.waste_level + came - called - leaked)
+        account.refused_level = max(0.0, account.refused_level + refused - passed * REFUSED_PER_SECOND)
+        account.ended_level = max(0.0, account.ended_level + ended - passed * self._connections_max / 4)
+        if account.refused_level > REFUSED_MAX:
+            return "calls after it was told to wait"
+        if account.waste_level > waste_max:
+            return "bytes that are no calls"
+        if account.ended_level > self._connections_max:
+            return "connections again and again"
+        return ""
+
+    def _filter(self, listeners: Iterable[int], now: float) -> None:
+        self._bans = {host: ban for host, ban in self._bans.items() if now < ban.until + MEMORY_SECONDS}
+        out = [host for host, ban in self._bans.items() if now < ban.until and ":" not in host]
+        wanted = tuple(out[:FILTERED_MAX]), tuple(listeners)
+        if wanted == self._filtered:
+            return
+        self._filtered = wanted
+        for descriptor in wanted[1]:
+            refuse_connections(descriptor, wanted[0])
 
 
 def end(descriptor: int, port: int) -> None:
@@ -90,3 +270,28 @@ def end(descriptor: int, port: int) -> None:
         pass
     finally:
         seen.detach()
+
+
+def refuse_connections(descriptor: int, hosts: tuple[str, ...]) -> None:
+    """Let the system drop what these hosts (IPv4) send to a listening socket; none = nobody's."""
+    try:
+        listener = socket.socket(fileno=descriptor)
+    except OSError:
+        return
+    try:
+        if not hosts:
+            listener.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+            return
+        compare = [
+            # Equal: jump over the other comparisons and PASS.
+            struct.pack("=HBBI", 0x15, len(hosts) - at, 0, int.from_bytes(socket.inet_aton(host), "big"))
+            for at, host in enumerate(hosts)
+        ]
+        program = LOAD_SOURCE + b"".join(compare) + PASS + DROP
+        buffer = ctypes.create_string_buffer(program, len(program))
+        fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
+    except OSError:
+        pass
+    finally:
+        listener.detach()

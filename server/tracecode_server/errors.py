@@ -13,7 +13,10 @@ class MessageMalformed(TracecodeError, ValueError):
 
 
 class PeerOverLimit(TracecodeError):
-    """One peer has too much open or calls too often; nothing was done. Wait, then send the same again."""
+    """One peer has too much open or calls too often; nothing was done. Send the same again after
+    `retry_after_seconds`."""
+
+    retry_after_seconds: float = 0.5
 
 
 class Draining(TracecodeError):

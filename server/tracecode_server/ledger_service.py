@@ -40,6 +40,9 @@ MESSAGE_DOCUMENTS_MAX = 1_000
 # Documents read one by one, or verdicts written, before another caller has its turn in the event loop.
 TURN_DOCUMENTS = 64
 
+# A stream whose host has much work waiting is looked at again so often.
+BEHIND_SECONDS = 0.05
+
 # What stands for a message of a stream until it is answered: one future for all its documents, or, where
 # they are read one by one, for each what it waits for or why it was not taken.
 Replies = asyncio.Future[list[bytes | Exception]]
@@ -239,6 +242,8 @@ class LedgerService:
                 except TracecodeError as error:
                     refused, documents = error, 1
                 await window.wait_for_room(documents, len(message))
+                while self._ledger.is_behind(PEER.get("")):
+                    await asyncio.sleep(BEHIND_SECONDS)
                 pending: Pending = [refused] if refused else self._submit_message(message, documents)
                 window.put(pending, documents, len(message))
                 if isinstance(pending, asyncio.Task):

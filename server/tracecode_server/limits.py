@@ -7,13 +7,29 @@ options, see `server.py`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
+from tracecode.fair_share import TimeShare
 from tracecode_server.errors import PeerOverLimit
 
 PEERS_BEFORE_SWEEP = 1024
+# How much of the event loop's time may be asked for before those who ask for most of it have to wait.
+LOOP_SHARE = 0.7
+# What a call is taken to cost the event loop until that was measured, and the bounds of what is believed.
+CALL_SECONDS = 0.0003
+CALL_SECONDS_MIN = 0.0001
+CALL_SECONDS_MAX = 0.001
+# Fewer calls than this say nothing about what one costs.
+MEASURED_CALLS_MIN = 20
+# Who is refused comes back after so long; later where so many of one host are refused in a second that they
+# would be more than this a second when they come back.
+RETRY_SECONDS = 0.5
+RETRY_SECONDS_MAX = 5.0
+RETRIES_PER_SECOND = 100
 
 
 @dataclass(slots=True)
@@ -25,6 +41,8 @@ class _Peer:
     # Bytes it may still send; a message that is there is taken while this is positive.
     bytes: float
     refilled_at: float
+    # How many of its calls were refused lately.
+    refused: float = 0.0
 
 
 class PeerLimits:
@@ -44,6 +62,16 @@ class PeerLimits:
         self._bytes_per_second_max = bytes_per_second_max
         self._clock = clock
         self._peers: dict[str, _Peer] = {}
+        self._work = TimeShare(LOOP_SHARE, clock)
+        self._call_seconds = CALL_SECONDS
+        self._calls = 0
+
+    def measure(self, seconds: float) -> None:
+        """The event loop has worked for so long since this was last said."""
+        if self._calls >= MEASURED_CALLS_MIN:
+            cost = min(max(seconds / self._calls, CALL_SECONDS_MIN), CALL_SECONDS_MAX)
+            self._call_seconds += (cost - self._call_seconds) / 4
+        self._calls = 0
 
     def enter(self, peer: str, *, stream: bool, size: int = 0) -> None:
         """Admit one call, to be given back by `leave`. Raises PeerOverLimit; then nothing is to give back.
@@ -58,6 +86,19 @@ class PeerLimits:
             entry = self._peers[peer] = _Peer(
                 0, 0, self._calls_per_second_max, self._bytes_per_second_max, now
             )
+        entry.refused *= math.exp(-(now - entry.refilled_at))
+        try:
+            self._enter(peer, entry, now, stream, size)
+        except PeerOverLimit as refusal:
+            entry.refused += 1
+            steps = math.ceil(entry.refused / RETRIES_PER_SECOND / RETRY_SECONDS)
+            refusal.retry_after_seconds = min(steps * RETRY_SECONDS, RETRY_SECONDS_MAX)
+            raise
+
+    def _enter(self, peer: str, entry: _Peer, now: float, stream: bool, size: int) -> None:
+        # Also a call that is refused takes its time.
+        self._calls += 1
+        self._work.charge(peer, self._call_seconds)
         passed = now - entry.refilled_at
         entry.tokens = min(self._calls_per_second_max, entry.tokens + passed * self._calls_per_second_max)
         entry.bytes = min(self._bytes_per_second_max, entry.bytes + passed * self._bytes_per_second_max)
@@ -76,11 +117,13 @@ class PeerLimits:
                 f"this host started more than {self._calls_per_second_max} calls in a second; "
                 "send many codes or documents in one call instead"
             )
-
         if entry.bytes <= 0:
             raise PeerOverLimit(
                 f"this host sent more than {self._bytes_per_second_max} bytes in a second; wait a moment"
             )
+
+        if self._work.is_spent(peer):
+            raise PeerOverLimit("others wait, and this host calls more often than they leave time for")
 
         entry.tokens -= 1
         entry.bytes -= size
@@ -113,3 +156,8 @@ class PeerLimits:
 def name_peer(peer: str) -> str:
     """The host of what gRPC calls a peer: "ipv4:127.0.0.1:40112" is "ipv4:127.0.0.1"."""
     return peer.rpartition(":")[0] if peer.startswith("ip") else peer
+
+
+def name_host(peer: str) -> str:
+    """The address of a peer, as a socket names it: that of "ipv6:%5B::1%5D" is "::1"."""
+    return unquote(peer.partition(":")[2]).strip("[]")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -12,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tracecode_server.call_figures import CallFigures
-from tracecode_server.connections import SCAN_SECONDS, Connections
+from tracecode_server.connections import Connections
 from tracecode_server.limits import PeerLimits
 from tracecode_server.method import SERVICES, Methods
 from tracecode_server.settings import Settings, split_address
@@ -24,6 +26,7 @@ ANSWERS_OUT_SECONDS = 4.0
 # A connection that has not finished its HTTP/2 greeting by then is closed.
 HANDSHAKE_SECONDS = 5.0
 METADATA_BYTES_MAX = 8 * 1024
+MEASURE_SECONDS = 0.1
 PENDING_CALLS_MAX = 1_000_000
 
 
@@ -41,10 +44,11 @@ class Listener:
         """`services` has those of the contract by their full names."""
         self._settings = settings
         self._services = services
-        limits = build_limits(settings)
-        self._methods = Methods(limits, calls, log, on_engine_stopped)
+        self._limits = build_limits(settings)
+        self._methods = Methods(self._limits, calls, log, on_engine_stopped)
         self._log = log
         self._guard: asyncio.Task[None] | None = None
+        self._connections: Connections | None = None
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=list_options(settings))
 
@@ -66,8 +70,18 @@ class Listener:
             )
         address = self._bind()
         await self._server.start()
-        connections = Connections(split_address(address)[1], self._settings.peer_connections_max, self._log)
-        self._guard = asyncio.create_task(self._watch(connections))
+        connections = Connections(
+            split_address(address)[1],
+            self._settings.peer_connections_max,
+            self._log,
+            put_out_seconds=self._settings.peer_put_out_seconds,
+            waste_bytes_max=self._settings.peer_bytes_per_second_max // 2,
+            message_bytes_max=self._settings.message_bytes_max,
+        )
+        self._methods.connections = connections
+        self._connections = connections
+        threading.Thread(target=connections.watch, name="tracecode-connections", daemon=True).start()
+        self._guard = asyncio.create_task(self._measure())
         return address
 
     async def drain(self, grace_seconds: float, stop_reading: Callable[[], None]) -> None:
@@ -91,20 +105,16 @@ class Listener:
         await stopping
         if self._guard is not None:
             self._guard.cancel()
+        if self._connections is not None:
+            self._connections.stop()
 
-    async def _watch(self, connections: Connections) -> None:
-        failed = ""
+    async def _measure(self) -> None:
+        """Tell the limits what calls cost this thread."""
+        worked = time.thread_time()
         while True:
-            await asyncio.sleep(SCAN_SECONDS)
-            try:
-                # A thousand sockets take milliseconds.
-                await asyncio.to_thread(connections.scan)
-                failed = ""
-            except Exception as error:
-                # Without it we serve as before; that it is missing has to be seen, once.
-                if failed != type(error).__name__:
-                    failed = type(error).__name__
-                    self._log.error("connections_not_watched", error=failed, message=str(error))
+            await asyncio.sleep(MEASURE_SECONDS)
+            worked, before = time.thread_time(), worked
+            self._limits.measure(worked - before)
 
     def _bind(self) -> str:
         host, port = split_address(self._settings.listen)
@@ -138,6 +148,12 @@ def list_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.max_concurrent_streams", settings.connection_calls_max),
+        ("grpc.experimental.tcp_max_read_chunk_size", 64 * 1024),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES_MAX),
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.http2.max_requests_per_read", 8),
+        ("grpc.http2.max_ping_strikes", 0),
         # Calls that nobody has looked at yet are bounded by their peer's connections: gRPC's own bound is
         # over all peers.
         ("grpc.server.max_pending_requests", PENDING_CALLS_MAX),

@@ -24,8 +24,9 @@ from google.protobuf.message_factory import GetMessageClass
 from tracecode.errors import EngineStopped
 from tracecode.v1 import catalogue_service_pb2, consumer_service_pb2, ledger_service_pb2
 from tracecode_server.call_figures import CallFigures
+from tracecode_server.connections import Connections
 from tracecode_server.errors import Draining, MessageMalformed
-from tracecode_server.limits import PeerLimits, name_peer
+from tracecode_server.limits import PeerLimits, name_host, name_peer
 from tracecode_server.status import refuse, to_grpc_status
 
 Request = TypeVar("Request", bound=Message)
@@ -93,6 +94,8 @@ class Methods:
         self._on_engine_stopped = on_engine_stopped
         self._open = 0
         self._draining = False
+        # Told what each peer sends, once somebody looks after the connections.
+        self.connections: Connections | None = None
         # Refusals of peers over their limits since one was logged, and when that was.
         self._refusals_unlogged = 0
         self._refusal_logged_at = 0.0
@@ -147,7 +150,7 @@ class Methods:
             call = self._begin(name, context, stream=True)
             try:
                 self._admit(call)
-                response = await answer(messages)
+                response = await answer(self._count_messages(call, messages))
                 call.code = "OK"
                 return response
             except Exception as error:
@@ -165,7 +168,7 @@ class Methods:
             call = self._begin(method.full_name, context, stream=True)
             try:
                 self._admit(call)
-                async with aclosing(answer(messages)) as responses:
+                async with aclosing(answer(self._count_messages(call, messages))) as responses:
                     async for response in responses:
                         yield response
                 call.code = "OK"
@@ -188,12 +191,28 @@ class Methods:
     def _admit(self, call: _Call, size: int = 0) -> None:
         if self._draining:
             raise Draining("the service is stopping; send the same again")
+        if self.connections is not None:
+            self.connections.count_call(name_host(call.peer), size)
         self._limits.enter(call.peer, stream=call.stream, size=size)
         call.admitted = True
+        if call.stream and self.connections is not None:
+            self.connections.count_stream(name_host(call.peer), 1)
+
+    async def _count_messages(self, call: _Call, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        host = name_host(call.peer)
+        async for message in messages:
+            if self.connections is not None:
+                self.connections.count_call(host, len(message))
+            yield message
 
     def _end(self, call: _Call) -> None:
         if call.admitted:
             self._limits.leave(call.peer, stream=call.stream)
+            if call.stream and self.connections is not None:
+                self.connections.count_stream(name_host(call.peer), -1)
+        if call.code == "CANCELLED" and not call.stream and self.connections is not None:
+            # One that was given up costs as much as one that is refused.
+            self.connections.count_refusal(name_host(call.peer))
         self._calls.observe(call.method, call.code, time.perf_counter() - call.begin_seconds)
         self._open -= 1
         self._calls.in_flight = self._open
@@ -214,6 +233,8 @@ class Methods:
     async def _refuse(self, call: _Call, context: Context, error: Exception) -> None:
         refusal = refuse(error)
         call.code = refusal.row.code.name
+        if refusal.row.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.connections is not None:
+            self.connections.count_refusal(name_host(call.peer))
         if refusal.incident_id:
             self._log.error(
                 "call_failed",

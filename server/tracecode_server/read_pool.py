@@ -6,19 +6,22 @@ Peers take turns for them, so one that asks for many long histories waits for it
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, TypeVar
 
 from tracecode.errors import Overloaded
-from tracecode.fair_share import FairShare, Turns
+from tracecode.fair_share import FairShare, TimeShare, Turns
 from tracecode_server.method import PEER
 
 Answer = TypeVar("Answer")
 
 # Questions that wait for a thread, for each thread. More would only be answered after their deadline.
 WAITING_PER_THREAD_MAX = 64
+# What threads may take of a processor while several peers ask, before those who take most of it have to wait.
+THREADS_SHARE = 0.3
 
 
 class ReadPool:
@@ -28,6 +31,7 @@ class ReadPool:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tracecode-read")
         self._share = FairShare(threads * (1 + WAITING_PER_THREAD_MAX))
         self._turns: Turns[tuple[Future[Any], Callable[[], None]]] = Turns()
+        self._work = TimeShare(THREADS_SHARE)
         self._lock = Lock()
 
     async def run(self, ask: Callable[..., Answer], *arguments: object) -> Answer:
@@ -40,11 +44,15 @@ class ReadPool:
         future: Future[Answer] = Future()
 
         def answer() -> None:
+            begin = time.thread_time()
             try:
                 if future.set_running_or_notify_cancel():
                     future.set_result(ask(*arguments))
             except BaseException as error:
                 future.set_exception(error)
+            finally:
+                with self._lock:
+                    self._work.charge(peer, time.thread_time() - begin)
 
         question = (future, answer)
 
@@ -56,6 +64,8 @@ class ReadPool:
                     self._turns.discard(peer, question)
 
         with self._lock:
+            if self._work.is_spent(peer):
+                raise Overloaded("others ask, too, and this host's questions take long; ask again later")
             if not self._share.take(peer, 1):
                 raise Overloaded(f"{self._share.total} questions are waiting already; ask again later")
             self._turns.put(peer, question)

@@ -35,6 +35,7 @@ from tracecode_server.services import Services
 from tracecode_server.settings import Settings
 
 RULE_BASE_POLL_SECONDS = 1.0
+SWITCH_SECONDS = 0.0005
 
 
 class Edge:
@@ -92,6 +93,8 @@ def serve(settings: Settings) -> int:
     # What a process may have open by default, a peer's connections use up. Edges inherit it.
     _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
+    # A thread that judges in Python hands over in time for a till that waits.
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         ledger = open_ledger(settings)
     except (TracecodeError, ValueError, OSError) as error:

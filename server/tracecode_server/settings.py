@@ -95,6 +95,12 @@ class Settings(BaseSettings):
     peer_connections_max: int = Field(
         256, ge=1, description="Connections of one peer (host) open at once, on each edge; more are ended."
     )
+    peer_put_out_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="A host that goes on against its limits cannot connect for so long, and for longer when "
+        "it does it again; 0 = nobody is put out.",
+    )
     stream_documents_max: int = Field(
         2000, ge=1, description="Documents of one stream read but not yet answered."
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -119,7 +120,7 @@ def refuse(error: BaseException) -> Refusal:
         frames = tuple(list_frames(error))
         return Refusal(UNEXPECTED, "", message, None, incident_id, type(error).__name__, frames)
     retry_after_seconds = row.retry_after_seconds
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | PeerOverLimit):
         retry_after_seconds = error.retry_after_seconds
     return Refusal(
         row,
@@ -167,6 +168,7 @@ def to_status(refusal: Refusal) -> status_pb2.Status:
     return status_pb2.Status(code=refusal.row.code.value[0], message=message, details=details)
 
 
+@lru_cache(maxsize=256)
 def to_grpc_status(refusal: Refusal) -> grpc.Status:
     """The refusal as gRPC wants it to end a call."""
     return rpc_status.to_status(to_status(refusal))
