@@ -33,8 +33,9 @@ from tracecode.v1.ledger_service_pb2 import DocumentError, ListCodeEventsRespons
 
 COMMAND = Path(sys.executable).with_name("tracecode")
 COMMANDS = (
-    "serve demo record import verify history parse backup restore simulate score fsck doctor version".split()
-)
+    "serve demo record import verify history parse rule-base backup restore simulate score fsck doctor "
+    "version"
+).split()
 # Wide, so that no cell is folded; English, whatever the machine speaks.
 ENVIRONMENT = {"COLUMNS": "400", "TRACECODE_LANG": "en", "TRACECODE_SERVER": ""}
 RECEIPT_TIME = "2026-03-15T04:00:00Z"

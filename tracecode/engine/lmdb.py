@@ -45,13 +45,15 @@ class LmdbEngine(StoreEngine):
         map_size_bytes: int = MAP_SIZE_BYTES,
         overlay_bytes_max: int = OVERLAY_BYTES_MAX,
         on_replay: Callable[[int, int], None] | None = None,
+        sync: bool = True,
     ) -> None:
         """Open or create. `on_replay` is told (entries done, entries in all) while the index catches up.
+        `sync=False` gives up durability, for a ledger that is thrown away.
 
         Raises EngineStopped (another process has it), DataLoss.
         """
         self.native = NativeStore(
-            str(directory), map_size_bytes=map_size_bytes, overlay_bytes_max=overlay_bytes_max
+            str(directory), map_size_bytes=map_size_bytes, overlay_bytes_max=overlay_bytes_max, sync=sync
         )
         try:
             replay(self.native, on_replay)
@@ -103,6 +105,11 @@ class LmdbEngine(StoreEngine):
     def verify_plain(self, request: bytes, now_ns: int) -> bytes | None:
         """The answer to a question of which every code is plainly in order, else None."""
         return self.native.verify(request, now_ns)
+
+
+def open_to_read(directory: Path) -> NativeStore:
+    """A ledger that is only read, beside the process that has it open. Raises EngineStopped, DataLoss."""
+    return NativeStore(str(directory), map_size_bytes=MAP_SIZE_BYTES, overlay_bytes_max=2**20, read_only=True)
 
 
 def _never_received() -> tuple[bytes, bytes, bytes]:

@@ -14,6 +14,7 @@ from tracecode_server.cli.city import score, simulate
 from tracecode_server.cli.exit_code import end_with_exit_code, list_meanings
 from tracecode_server.cli.read import history, parse, verify
 from tracecode_server.cli.record import record
+from tracecode_server.cli.rule_base import rule_base_app
 from tracecode_server.cli.serve import demo, serve
 
 
@@ -42,6 +43,7 @@ app.add_typer(import_app, rich_help_panel="Write")
 app.command(rich_help_panel="Ask")(verify)
 app.command(rich_help_panel="Ask")(history)
 app.command(rich_help_panel="Ask")(parse)
+app.add_typer(rule_base_app, name="rule-base", rich_help_panel="Keep")
 app.command(rich_help_panel="Keep")(backup)
 app.command(rich_help_panel="Keep")(restore)
 app.command(rich_help_panel="Simulate")(simulate)

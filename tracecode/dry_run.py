@@ -1,0 +1,440 @@
+"""What would a candidate rule base make of the documents that a journal holds? Nothing is put in force.
+
+The journal is told again, document by document in its order and with its receive times, to a ledger in a
+passing folder that judges by the candidate. What stands of each document in the end, there and in the
+journal, is compared: what would be found more, what would be gone, what would weigh otherwise, what would be
+refused or no more. The journal is only read, beside the service if one has it open.
+
+Memory grows with the journal by sixteen bytes an entry, and some hundred for each document that was ever
+revised or would be judged otherwise.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+from tracecode.engine.contract import Submissions
+from tracecode.engine.index import Store
+from tracecode.engine.lmdb import LmdbEngine, open_to_read
+from tracecode.errors import DataLoss, DocumentRejected, TracecodeError
+from tracecode.finding import FindingType, Mode, Severity
+from tracecode.rule_base import RuleBase
+from tracecode.v1 import document_pb2, finding_pb2, journal_pb2
+
+DOCUMENTS_PER_STEP = 2_000
+"""Told to the passing ledger at once."""
+OVERLAY_BYTES = 256 * 2**20
+SAMPLES_MAX = 3
+"""Documents shown of each finding and kind of change."""
+
+Progress = Callable[[int, int], None]
+
+
+class DryRunStopped(TracecodeError):
+    """A dry run was stopped before it had told everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One document that would be judged otherwise, and what of one finding on it.
+
+    `before` and `after` are the severities, empty where the finding is not there.
+    """
+
+    sequence: int
+    institution_code: str
+    document_number: str
+    line_number: int
+    code: str
+    before: str
+    after: str
+
+
+@dataclass(slots=True)
+class FindingChange:
+    """What would become of one type of finding, counted in findings that stand."""
+
+    before: int = 0
+    """That stand now."""
+    after: int = 0
+    """That would stand."""
+    new: int = 0
+    gone: int = 0
+    severity_changed: int = 0
+    mode_changed: int = 0
+    severities: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often which severity would become which other one."""
+    samples: list[Sample] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class InstitutionChange:
+    """What would change for one institution."""
+
+    documents: int = 0
+    new: int = 0
+    gone: int = 0
+    severity_changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunReport:
+    """What a candidate would change; sequences are those of the journal."""
+
+    version: str
+    since_sequence: int
+    """The candidate judges from this entry on."""
+    until_sequence: int
+    documents: int
+    """That it judged."""
+    documents_changed: int
+    newly_refused: int
+    no_longer_refused: int
+    findings: dict[FindingType, FindingChange]
+    institutions: dict[str, InstitutionChange]
+    entries: int
+    seconds: float
+    judged: int
+    """Documents that were judged by the rules; the native code cleared the others."""
+
+    @property
+    def entries_per_second(self) -> float:
+        """How fast the journal was told again."""
+        return self.entries / self.seconds if self.seconds else 0.0
+
+
+def dry_run(
+    directory: Path,
+    candidate: RuleBase,
+    *,
+    since: int = 1,
+    progress: Progress | None = None,
+    scratch: Path | None = None,
+    samples_max: int = SAMPLES_MAX,
+) -> DryRunReport:
+    """Judge the documents of a data folder from entry `since` on by a candidate; what came before is judged
+    as it stands. `progress` is told (entries done, entries in all) and may raise to stop. `scratch` is where
+    the passing ledger is kept, as large as the data folder itself; None = where temporary files are.
+
+    Raises DataLoss, FileNotFoundError where there is no ledger, StorageFull.
+    """
+    if not (directory / "journal").is_dir():
+        raise FileNotFoundError(f"{directory} holds no ledger")
+    started = time.monotonic()
+    with (
+        open_to_read(directory) as source,
+        tempfile.TemporaryDirectory(prefix="tracecode-dry-run-", dir=scratch) as folder,
+    ):
+        telling = _Telling(source, directory, Path(folder) / "ledger", candidate, max(since, 1))
+        try:
+            telling.run(progress)
+            changes = _Changes(samples_max)
+            for sequence in sorted(telling.touched):
+                telling.first.subtract(telling.first_of(sequence))
+                changes.compare(sequence, *telling.standing(sequence))
+            changes.count_unchanged(telling.first)
+        finally:
+            telling.engine.close()
+        return DryRunReport(
+            version=candidate.version,
+            since_sequence=telling.since,
+            until_sequence=telling.until,
+            documents=telling.documents,
+            documents_changed=changes.documents,
+            newly_refused=changes.newly_refused,
+            no_longer_refused=changes.no_longer_refused,
+            findings={
+                type: change
+                for type, change in sorted(changes.findings.items())
+                if change.before or change.after
+            },
+            institutions=dict(
+                sorted(
+                    changes.institutions.items(),
+                    key=lambda item: (-(item[1].new + item[1].gone + item[1].severity_changed), item[0]),
+                )
+            ),
+            entries=telling.until,
+            seconds=time.monotonic() - started,
+            judged=telling.judged,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What stands of a document on one side."""
+
+    outcome: int
+    findings: Sequence[finding_pb2.Finding]
+
+
+class _Telling:
+    """A journal that is told again to a ledger that judges by the candidate."""
+
+    def __init__(self, source: Store, data: Path, directory: Path, candidate: RuleBase, since: int) -> None:
+        self.source = source
+        self.data = data
+        self.since = since
+        self.until = source.durable_sequence
+        self.candidate = candidate
+        first = self._entry(1)
+        if not first.HasField("rule_base_change"):
+            raise DataLoss(f"{data} does not begin with a rule base; run tracecode fsck")
+        self.engine = LmdbEngine(
+            directory,
+            candidate if since <= 1 else _kept(first),
+            first.receive_time_ns,
+            overlay_bytes_max=OVERLAY_BYTES,
+            sync=False,
+        )
+        self.documents = self.judged = 0
+        self.first: Counter[FindingType] = Counter()
+        """Findings that the candidate's documents were first given in the journal."""
+        self.touched: dict[int, list[int]] = {}
+        """Documents that may stand otherwise: their last revision in the journal and here, 0 = none."""
+        # Both grow by eight bytes an entry.
+        self._here_of = array("Q", [0, 1])
+        self._source_of = array("Q", [0, 1])
+        self._batch: list[journal_pb2.JournalEntry] = []
+
+    def run(self, progress: Progress | None) -> None:
+        """Tell every entry. What `progress` raises goes through."""
+        done = 1
+        while done < self.until:
+            values = self.source.entries(done, min(DOCUMENTS_PER_STEP, self.until - done))
+            if not values:
+                raise DataLoss(f"entry {done + 1} of {self.data} cannot be read")
+            for value in values:
+                self._tell(journal_pb2.JournalEntry.FromString(value))
+            self._record()
+            done += len(values)
+            if progress is not None:
+                progress(done, self.until)
+
+    def standing(self, sequence: int) -> tuple[document_pb2.Document, _Standing, _Standing]:
+        """A touched document, what stands of it in the journal, and what would."""
+        there, here = self.touched[sequence]
+        entry = self._entry(sequence)
+        own = self.engine.store.entry(self._here_of[sequence])
+        told = journal_pb2.JournalEntry.FromString(own or b"")
+        revised = journal_pb2.JournalEntry.FromString((self.engine.store.entry(here) if here else b"") or b"")
+        return (
+            document_pb2.Document.FromString(entry.document.document),
+            _Standing(
+                entry.document.outcome,
+                self._entry(there).revision.findings if there else entry.document.findings,
+            ),
+            _Standing(told.document.outcome, revised.revision.findings if here else told.document.findings),
+        )
+
+    def first_of(self, sequence: int) -> Counter[FindingType]:
+        """What a document was first given in the journal."""
+        return Counter(FindingType(message.type) for message in self._entry(sequence).document.findings)
+
+    def _entry(self, sequence: int) -> journal_pb2.JournalEntry:
+        value = self.source.entry(sequence)
+        if value is None:
+            raise DataLoss(f"entry {sequence} of {self.data} cannot be read")
+        return journal_pb2.JournalEntry.FromString(value)
+
+    def _tell(self, entry: journal_pb2.JournalEntry) -> None:
+        self._here_of.append(0)
+        if entry.sequence == self.since and self.since > 1:
+            self._record()
+            self.engine.change_rule_base(self.candidate, entry.receive_time_ns)
+        content = entry.WhichOneof("content")
+        if content == "document":
+            self._batch.append(entry)
+            return
+        if content == "revision":
+            # Here it comes by itself, or not.
+            self._touch(entry.revision.revised_sequence)[0] = entry.sequence
+            return
+        self._record()
+        now_ns = entry.receive_time_ns
+        match content:
+            case "product_import":
+                # What is learnt is learnt again.
+                products = [each for each in entry.product_import.products if not each.learned]
+                if products:
+                    self.engine.import_products(products, now_ns)
+            case "institution_import":
+                self.engine.import_institutions(entry.institution_import.institutions, now_ns)
+            case "hold_import":
+                self.engine.import_holds(entry.hold_import.holds, now_ns)
+            case "code_replacement_import":
+                self.engine.import_code_replacements(entry.code_replacement_import.code_replacements, now_ns)
+            case "rule_base_change" if entry.sequence < self.since:
+                self.engine.change_rule_base(_kept(entry), now_ns)
+
+    def _touch(self, sequence: int) -> list[int]:
+        found = self.touched.get(sequence)
+        if found is None:
+            found = self.touched[sequence] = [0, 0]
+        return found
+
+    def _record(self) -> None:
+        """Tell the documents that were gathered, and look at what they were given."""
+        batch, self._batch = self._batch, []
+        if not batch:
+            return
+        before = self.engine.sequence
+        answers = self.engine.record(
+            Submissions(
+                [entry.document.document for entry in batch],
+                [entry.receive_time_ns for entry in batch],
+                [entry.document.request_id for entry in batch],
+            )
+        )
+        self._source_of.extend([0] * (self.engine.sequence + 1 - len(self._source_of)))
+        for entry, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, DocumentRejected):
+                raise DataLoss(f"entry {entry.sequence} is not taken a second time: {answer}")
+            here = _sequence_of(answer) if isinstance(answer, bytes) else answer.sequence
+            if here > before + 1:
+                self._look_between(before, here)
+            before = here
+            self._here_of[entry.sequence] = here
+            self._source_of[here] = entry.sequence
+            self._compare(entry, answer)
+        self._look_between(before, self.engine.sequence + 1)
+
+    def _look_between(self, after: int, before: int) -> None:
+        """Revisions that came here between two documents."""
+        for value in self.engine.entries(after, before - after - 1):
+            entry = journal_pb2.JournalEntry.FromString(value)
+            if entry.HasField("revision"):
+                self._touch(self._source_of[entry.revision.revised_sequence])[1] = entry.sequence
+
+    def _compare(self, entry: journal_pb2.JournalEntry, answer: finding_pb2.Verdict | bytes) -> None:
+        cleared = isinstance(answer, bytes)
+        if entry.sequence >= self.since:
+            self.documents += 1
+            self.judged += not cleared
+        for message in entry.document.findings:
+            self.first[FindingType(message.type)] += 1
+        if cleared and entry.document.cleared:
+            # Then every rule is silent there and here, and the one notice of clearing is the same.
+            return
+        verdict = finding_pb2.Verdict.FromString(answer) if isinstance(answer, bytes) else answer
+        given = [message for message in verdict.findings if FindingType(message.type) is not FindingType.PASS]
+        same = _essence(given) == _essence(entry.document.findings)
+        if not same or verdict.outcome != entry.document.outcome:
+            self._touch(entry.sequence)
+
+
+def _kept(entry: journal_pb2.JournalEntry) -> RuleBase:
+    return RuleBase.parse_kept(entry.rule_base_change.text, f"journal entry {entry.sequence}")
+
+
+def _sequence_of(verdict: bytes) -> int:
+    """The first field of a verdict as native code writes it."""
+    value = shift = 0
+    for octet in verdict[1:11]:
+        value |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            break
+        shift += 7
+    return value
+
+
+_Key = tuple[int, str, int]
+
+
+def _essence(findings: Iterable[finding_pb2.Finding]) -> list[tuple[_Key, int, int]]:
+    return sorted(((m.line_number, m.code, m.type), m.final_severity, m.mode) for m in findings)
+
+
+class _Changes:
+    """What is different, counted."""
+
+    def __init__(self, samples_max: int) -> None:
+        self.samples_max = samples_max
+        self.findings: dict[FindingType, FindingChange] = {}
+        self.institutions: dict[str, InstitutionChange] = {}
+        self.documents = self.newly_refused = self.no_longer_refused = 0
+
+    def count_unchanged(self, first: Counter[FindingType]) -> None:
+        """Findings that stand on both sides as they were first given."""
+        for type, count in first.items():
+            change = self.findings.setdefault(type, FindingChange())
+            change.before += count
+            change.after += count
+
+    def compare(
+        self, sequence: int, document: document_pb2.Document, before: _Standing, after: _Standing
+    ) -> None:
+        """Count what is different of one document."""
+        changed = before.outcome != after.outcome
+        self.newly_refused += changed and after.outcome == finding_pb2.OUTCOME_REFUSED
+        self.no_longer_refused += changed and before.outcome == finding_pb2.OUTCOME_REFUSED
+        institution = InstitutionChange()
+        for key, was, now in _match(before.findings, after.findings):
+            type = FindingType(key[2])
+            change = self.findings.setdefault(type, FindingChange())
+            change.before += was is not None
+            change.after += now is not None
+            if was is None:
+                change.new += 1
+                institution.new += 1
+            elif now is None:
+                change.gone += 1
+                institution.gone += 1
+            elif was[0] != now[0]:
+                change.severity_changed += 1
+                institution.severity_changed += 1
+                change.severities[_name(was), _name(now)] += 1
+            if was is not None and now is not None:
+                change.mode_changed += was[1] != now[1]
+            if was == now:
+                continue
+            changed = True
+            if len(change.samples) < self.samples_max:
+                change.samples.append(
+                    Sample(
+                        sequence=sequence,
+                        institution_code=document.institution_code,
+                        document_number=document.document_number,
+                        line_number=key[0],
+                        code=key[1],
+                        before=_name(was),
+                        after=_name(now),
+                    )
+                )
+        if changed:
+            self.documents += 1
+            total = self.institutions.setdefault(document.institution_code, InstitutionChange())
+            total.documents += 1
+            total.new += institution.new
+            total.gone += institution.gone
+            total.severity_changed += institution.severity_changed
+
+
+_Weight = tuple[int, int]
+
+
+def _match(
+    before: Iterable[finding_pb2.Finding], after: Iterable[finding_pb2.Finding]
+) -> Iterator[tuple[_Key, _Weight | None, _Weight | None]]:
+    """The findings of both sides in pairs: severity and mode of each, None where a side lacks it."""
+    sides: tuple[dict[_Key, list[_Weight]], dict[_Key, list[_Weight]]] = ({}, {})
+    for side, findings in zip(sides, (before, after), strict=True):
+        for key, severity, mode in _essence(findings):
+            side.setdefault(key, []).append((severity, mode))
+    for key in sorted(sides[0].keys() | sides[1].keys()):
+        yield from ((key, was, now) for was, now in zip_longest(*(side.get(key, ()) for side in sides)))
+
+
+def _name(weight: _Weight | None) -> str:
+    """Severity and, where it is not the usual advice, what is made of it."""
+    if weight is None:
+        return ""
+    severity, mode = Severity(weight[0]).name, Mode(weight[1])
+    return severity if mode is Mode.ADVISE else f"{severity} {mode.name.lower()}"
