@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from tracecode.document import NS
 from tracecode.engine.contract import Submissions
 from tracecode.engine.index import Store
 from tracecode.engine.lmdb import LmdbEngine, open_to_read
 from tracecode.errors import DataLoss, DocumentRejected, TracecodeError
 from tracecode.finding import FindingType, Mode, Severity
-from tracecode.rule_base import RuleBase
+from tracecode.rule_base import Activation, RuleBase
 from tracecode.v1 import document_pb2, finding_pb2, journal_pb2
 
 DOCUMENTS_PER_STEP = 2_000
@@ -187,6 +188,7 @@ class _Telling:
         first = self._entry(1)
         if not first.HasField("rule_base_change"):
             raise DataLoss(f"{data} does not begin with a rule base; run tracecode fsck")
+        self._since_time = self._entry(min(since, self.until)).receive_time_ns // NS
         self.engine = LmdbEngine(
             directory,
             candidate if since <= 1 else _kept(first),
@@ -272,7 +274,10 @@ class _Telling:
             case "code_replacement_import":
                 self.engine.import_code_replacements(entry.code_replacement_import.code_replacements, now_ns)
             case "rule_base_change" if entry.sequence < self.since:
-                self.engine.change_rule_base(_kept(entry), now_ns)
+                effective = entry.rule_base_change.effective_time_seconds
+                # What would have come in force later than the candidate is not told.
+                if effective <= self._since_time:
+                    self.engine.change_rule_base(_kept(entry), now_ns, Activation(effective_time=effective))
 
     def _touch(self, sequence: int) -> list[int]:
         found = self.touched.get(sequence)

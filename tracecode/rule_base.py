@@ -199,6 +199,23 @@ class Exemption:
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """Who puts a rule base in force, from when, and why.
+
+    `effective_time` in seconds, 0 = at once. `restored_sequence` is the entry of the change whose text it is
+    again. Without an author the service took it from its file.
+    """
+
+    author: str = ""
+    approver: str = ""
+    notes: str = ""
+    effective_time: int = 0
+    restored_sequence: int = 0
+
+
+FROM_FILE: Final = Activation()
+
 _Value = TypeVar("_Value")
 
 # What rows of one finding say of severity or mode: by division prefix, the rows that may hold there,

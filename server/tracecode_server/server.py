@@ -205,7 +205,7 @@ async def _watch_rule_base(
     """Put the rule base file in force whenever it changes; a bad one is told once and changes nothing."""
     if settings.rule_base_file is None:
         return
-    file = RuleBaseFile(settings.rule_base_file, ledger.engine.rule_base)
+    file = RuleBaseFile(settings.rule_base_file, ledger.engine.rule_bases.from_file())
     while True:
         await asyncio.sleep(RULE_BASE_POLL_SECONDS)
         try:

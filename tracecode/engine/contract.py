@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tracecode import _native
+from tracecode.engine.rule_bases import RuleBases
 from tracecode.errors import DocumentRejected
 from tracecode.life_cycle import Event, InstitutionFacts
-from tracecode.rule_base import RuleBase
+from tracecode.rule_base import FROM_FILE, Activation, RuleBase
 from tracecode.v1 import catalogue_pb2, code_pb2, document_pb2, finding_pb2, ledger_service_pb2
 
 
@@ -178,12 +179,17 @@ class Engine(Protocol):
     ) -> ImportCounts:
         """Create or update code replacements; all or nothing, one entry."""
 
-    def change_rule_base(self, rule_base: RuleBase, now_ns: int) -> int:
-        """Put a rule base in force from now; returns the entry's sequence."""
+    def change_rule_base(self, rule_base: RuleBase, now_ns: int, activation: Activation = FROM_FILE) -> int:
+        """Put a rule base in force, at once or from a time to come; returns the entry's sequence. It judges
+        what is received from then on, and MUST NOT change a verdict of what was received before."""
+
+    @property
+    def rule_bases(self) -> RuleBases:
+        """All rule bases of the journal, and which one judges when."""
 
     @property
     def rule_base(self) -> RuleBase:
-        """The rule base in force."""
+        """What judges the next document, by the time of the last one."""
 
     @property
     def sequence(self) -> int:

@@ -16,6 +16,7 @@ from tracecode.engine.contract import Submission
 from tracecode.engine.document_codes import KEYED, LineReadings, ReadDocument
 from tracecode.engine.index import Index, StoredDocument, deletion_event, identifier_of, takes_back
 from tracecode.engine.records import U64, document_key, request_key
+from tracecode.engine.rule_bases import RuleBases
 from tracecode.errors import DocumentReused, RequestReused
 from tracecode.evidence import Chain, ChainEvidence, DeletedDocument, DocumentEvidence, LineEvidence
 from tracecode.finding import (
@@ -76,11 +77,15 @@ class _Chain:
 
 
 class Judge:
-    """Judges documents by an index and a rule base."""
+    """Judges documents by an index and the rule bases of their time."""
 
-    def __init__(self, index: Index, rule_base: RuleBase) -> None:
+    def __init__(self, index: Index, rule_bases: RuleBases) -> None:
         self.index = index
-        self.rule_base = rule_base
+        self.rule_bases = rule_bases
+
+    def _rule_base_of(self, read: ReadDocument | Event) -> RuleBase:
+        """What was in force when it was received."""
+        return self.rule_bases.at(read.receive_time, read.sequence)
 
     def judge(self, submission: Submission, sequence: int) -> Judgement | Repeat:
         """Judge a document that would become entry `sequence`.
@@ -129,7 +134,7 @@ class Judge:
                 request_id=submission.request_id,
                 outcome=finding_pb2.OUTCOME_REFUSED if refused else finding_pb2.OUTCOME_ACCEPTED,
                 findings=_sorted(findings),
-                rule_base_version=self.rule_base.version,
+                rule_base_version=self._rule_base_of(read).version,
                 previous_sequences=[self.index.head(key) for key in read.events],
             ),
         )
@@ -229,7 +234,9 @@ class Judge:
     def _judge_document(self, read: ReadDocument) -> list[finding_pb2.Finding]:
         evidence = self._document_evidence(read, ())
         found = [finding for rule in DOCUMENT_RULES for finding in rule(evidence)]
-        return self._weigh(found, read.document.institution_code, china_day(read.time), "", revisable=False)
+        return self._weigh(
+            found, read, read.document.institution_code, china_day(read.time), "", revisable=False
+        )
 
     def _document_evidence(
         self, read: ReadDocument, deleted: tuple[DeletedDocument, ...]
@@ -240,7 +247,7 @@ class Judge:
             receive_time=read.receive_time,
             institution=self.index.facts(code),
             in_service=self.index.in_service(code, china_day(read.time)),
-            thresholds=self.rule_base.thresholds,
+            thresholds=self._rule_base_of(read).thresholds,
             deleted=deleted,
         )
 
@@ -270,11 +277,12 @@ class Judge:
             unknown_since=unknown_since,
             lines_of_code=read.lines_of_code,
             replaced=replaced,
-            thresholds=self.rule_base.thresholds,
+            thresholds=self._rule_base_of(read).thresholds,
         )
         found = [finding for rule in LINE_RULES for finding in rule(evidence)]
         return self._weigh(
             found,
+            read,
             read.document.institution_code,
             china_day(read.time),
             line.drug_code,
@@ -354,7 +362,7 @@ class Judge:
                 institution=self.index.facts(event.institution),
                 registry=self.index.facts,
                 holds=holds,
-                thresholds=self.rule_base.thresholds,
+                thresholds=self._rule_base_of(event).thresholds,
                 boxed=(event.institution, identifier) in boxed
                 or self.index.received_boxed(event.institution, identifier),
             )
@@ -362,6 +370,7 @@ class Judge:
             day = china_day(event.time)
             found[event.sequence] = self._weigh(
                 findings,
+                event,
                 event.institution,
                 day,
                 event.drug_code,
@@ -383,7 +392,8 @@ class Judge:
         deleted = tuple(self._deleted(deletion, target, stood, chains) for target, stood in taken)
         document = deletion.document
         found = find_delete_after_flag(self._document_evidence(deletion, deleted))
-        return self._weigh(found, document.institution_code, china_day(deletion.time), "", revisable=True)
+        day = china_day(deletion.time)
+        return self._weigh(found, deletion, document.institution_code, day, "", revisable=True)
 
     def _deleted(
         self,
@@ -395,7 +405,7 @@ class Judge:
         now = {chain.code: chain.found_of(target.sequence) for chain in chains}
         findings = [message for message in stood if not (message.revisable and message.code in now)]
         findings += [message for messages in now.values() for message in messages]
-        until = deletion.time + self.rule_base.thresholds.correction_hours * 3600
+        until = deletion.time + self._rule_base_of(deletion).thresholds.correction_hours * 3600
         folded = {chain.key: chain.steps for chain in chains}
         sold_again = any(
             step.event.operation in SALES
@@ -426,6 +436,7 @@ class Judge:
     def _weigh(
         self,
         found: Sequence[Finding],
+        read: ReadDocument | Event,
         institution_code: str,
         day: int,
         drug_code: str,
@@ -436,16 +447,17 @@ class Judge:
         """Severity, mode and exemptions of the region and the day; what is switched off is dropped."""
         if not found:
             return []
+        rule_base = self._rule_base_of(read)
         division = self.index.facts(institution_code).division
         date = day_date(day)
         weighed = []
         for finding in found:
-            severity = self.rule_base.severity(finding.type, finding.severity, division, date)
+            severity = rule_base.severity(finding.type, finding.severity, division, date)
             if severity is None:
                 continue
             finding = replace(finding, severity=severity)
             if severity > Severity.INFO:
-                exemption = self.rule_base.exemption(
+                exemption = rule_base.exemption(
                     drug_code, institution_code, division, date, finding.type, split=split
                 )
                 if exemption is not None:
@@ -457,7 +469,7 @@ class Judge:
                         code=finding.code,
                         evidence=(excused, *finding.evidence),
                     )
-            message = to_message(finding, self.rule_base.mode(finding.type, division, date))
+            message = to_message(finding, rule_base.mode(finding.type, division, date))
             message.revisable = revisable
             weighed.append(message)
         return weighed
@@ -527,7 +539,8 @@ class Judge:
         cause: journal_pb2.JournalEntry,
         sequence: int,
     ) -> journal_pb2.JournalEntry:
-        _, revision = self.index.standing_findings(self.index.stored(revised))
+        stored = self.index.stored(revised)
+        _, revision = self.index.standing_findings(stored)
         return journal_pb2.JournalEntry(
             sequence=sequence,
             receive_time_ns=cause.receive_time_ns,
@@ -536,7 +549,7 @@ class Judge:
                 revision=revision + 1,
                 cause_sequence=cause.sequence,
                 findings=findings,
-                rule_base_version=self.rule_base.version,
+                rule_base_version=self._rule_base_of(stored.read).version,
             ),
         )
 

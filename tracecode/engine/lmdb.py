@@ -7,15 +7,17 @@ index does not hold yet are applied again.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 
 from tracecode._native import Store as NativeStore
 from tracecode.answer import pass_finding
-from tracecode.document import EPOCH, FUTURE_SKEW_SECONDS
+from tracecode.document import EPOCH, FUTURE_SKEW_SECONDS, NS
 from tracecode.engine.contract import Submissions
 from tracecode.engine.index import Index
+from tracecode.engine.rule_bases import Period
 from tracecode.engine.store_engine import StoreEngine
 from tracecode.finding import PROVISIONAL_SECONDS, REGISTRY, Finding, FindingType, Severity, dress, to_message
 from tracecode.rule_base import RuleBase
@@ -55,33 +57,34 @@ class LmdbEngine(StoreEngine):
         self.native = NativeStore(
             str(directory), map_size_bytes=map_size_bytes, overlay_bytes_max=overlay_bytes_max, sync=sync
         )
+        self._period: Period | None = None
         try:
             replay(self.native, on_replay)
             super().__init__(self.native, rule_base, now_ns)
-            self._configure()
+            self._turn(self._receive_time_ns // NS)
         except BaseException:
             self.native.close()
             raise
 
-    def change_rule_base(self, rule_base: RuleBase, now_ns: int) -> int:
-        """Put a rule base in force from now; returns the entry's sequence."""
-        # Under the lock: the guards must be those of the entry before the next document is cleared.
-        with self._lock:
-            sequence = super().change_rule_base(rule_base, now_ns)
-            self._configure()
-        return sequence
+    def _turn(self, time: int, *, anew: bool = False) -> None:
+        if not anew and self._period is not None and self._period.holds(time):
+            return
+        self._period = self.rule_bases.period(time)
+        self._configure()
 
     def _configure(self) -> None:
-        """Tell the clearing code what its guards need of the rule base in force."""
-        thresholds = self.rule_base.thresholds
+        """Tell the clearing code what its guards need of the rule base that judges now."""
+        assert self._period is not None
+        rule_base = self._period.rule_base
+        thresholds = rule_base.thresholds
         self.native.configure(
-            rule_base_version=self.rule_base.version,
+            rule_base_version=rule_base.version,
             pass_finding=pass_finding().SerializeToString(deterministic=True),
             provisional_seconds=PROVISIONAL_SECONDS,
             late_seconds=thresholds.late_info_hours * 3600,
             legacy_stock_until_day=(thresholds.legacy_stock_until - EPOCH).days,
             never_received=(
-                _never_received() if self.rule_base.leaves_alone(FindingType.STOCK_NEVER_RECEIVED) else None
+                _never_received() if rule_base.leaves_alone(FindingType.STOCK_NEVER_RECEIVED) else None
             ),
             future_skew_seconds=min(FUTURE_SKEW_SECONDS, thresholds.future_skew_minutes * 60),
         )
@@ -91,7 +94,17 @@ class LmdbEngine(StoreEngine):
         times = list(asked)[1:]
 
         def clear(start: int) -> list[bytes]:
-            verdicts = self.native.clear(submissions.documents, submissions.request_ids, times, start)
+            self._turn(times[start] // NS)
+            end = len(times)
+            if self._period is not None and times[-1] // NS >= self._period.end:
+                end = bisect_left(times, self._period.end * NS)
+            if end == len(times):
+                documents, request_ids, until = submissions.documents, submissions.request_ids, times
+            else:
+                # Another rule base judges the rest.
+                documents, request_ids = submissions.documents[:end], submissions.request_ids[:end]
+                until = times[:end]
+            verdicts = self.native.clear(documents, request_ids, until, start)
             if verdicts:
                 self._receive_time_ns = times[start + len(verdicts) - 1]
             return verdicts
@@ -104,6 +117,9 @@ class LmdbEngine(StoreEngine):
 
     def verify_plain(self, request: bytes, now_ns: int) -> bytes | None:
         """The answer to a question of which every code is plainly in order, else None."""
+        period = self._period
+        if period is None or not period.holds(now_ns // NS):
+            return None
         return self.native.verify(request, now_ns)
 
 

@@ -32,10 +32,11 @@ from tracecode.engine.contract import DocumentRecord, ImportCounts, Recorded, Su
 from tracecode.engine.index import EVENTS_MAX, Index, Store, StoredDocument, identifier_of
 from tracecode.engine.judge import Judge, Repeat, refuses
 from tracecode.engine.records import CodeFlag, CodeRecord
+from tracecode.engine.rule_bases import RuleBases
 from tracecode.errors import DocumentRejected, FieldInvalid
 from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.life_cycle import Event, InstitutionFacts, State
-from tracecode.rule_base import RuleBase
+from tracecode.rule_base import FROM_FILE, Activation, RuleBase
 from tracecode.v1 import (
     catalogue_pb2,
     code_pb2,
@@ -71,19 +72,15 @@ class StoreEngine:
         self._lock = threading.RLock()
         # Long chain -> its newest entry, and the events in effective order.
         self._ordered: dict[bytes, tuple[int, list[tuple[int, int, int]]]] = {}
-        in_force = self._rule_base_in_force()
-        self._judge = Judge(self.index, in_force or rule_base or RuleBase.default())
+        self.rule_bases = RuleBases(store)
+        self._judge = Judge(self.index, self.rule_bases)
         self._receive_time_ns = self._last_receive_time_ns()
-        if in_force is None or (rule_base is not None and rule_base.text != in_force.text):
-            self.change_rule_base(rule_base or self._judge.rule_base, now_ns)
-
-    def _rule_base_in_force(self) -> RuleBase | None:
-        value = self.store.get(records.meta_key("rule_base"))
-        if value is None:
-            return None
-        sequence = records.U64.unpack(value)[0]
-        entry = journal_pb2.JournalEntry.FromString(self.store.entry(sequence) or b"")
-        return RuleBase.parse_kept(entry.rule_base_change.text, f"journal entry {sequence}")
+        taken = self.rule_bases.from_file()
+        if not self.rule_bases.changes:
+            self.change_rule_base(rule_base or RuleBase.default(), now_ns)
+        elif rule_base is not None and (taken is None or rule_base.text != taken.text):
+            # A file that stayed as it was takes back nothing that was put in force since.
+            self.change_rule_base(rule_base, now_ns)
 
     def _last_receive_time_ns(self) -> int:
         value = self.store.entry(self.store.sequence)
@@ -91,8 +88,8 @@ class StoreEngine:
 
     @property
     def rule_base(self) -> RuleBase:
-        """The rule base in force."""
-        return self._judge.rule_base
+        """What judges the next document, by the time of the last one."""
+        return self.rule_bases.at(self._receive_time_ns // NS)
 
     @property
     def sequence(self) -> int:
@@ -166,7 +163,7 @@ class StoreEngine:
         """Append what enough consistent sales have taught of products that no catalogue knows, and judge
         again the documents that came before it (PRODUCT_UNKNOWN; thresholds are ours)."""
         read = self.index.stored(cause.sequence).read
-        thresholds = self.rule_base.thresholds
+        thresholds = self.rule_bases.at(read.receive_time, read.sequence).thresholds
         products = self.index.learnable(read, thresholds.learn_sales, thresholds.learn_institutions)
         if products:
             entry = journal_pb2.JournalEntry(
@@ -222,6 +219,7 @@ class StoreEngine:
         now = now_ns // NS
         document = _question(request, now)
         with self._lock:
+            self._turn(now)
             findings, read = self._judge.judge_question(document, now)
             answers = []
             for line in read.lines:
@@ -239,7 +237,7 @@ class StoreEngine:
                 )
             return ledger_service_pb2.VerifyCodesResponse(
                 answers=answers,
-                rule_base_version=self.rule_base.version,
+                rule_base_version=self.rule_bases.at(now).version,
                 as_of=self._as_of(now_ns),
             )
 
@@ -394,13 +392,32 @@ class StoreEngine:
             content = journal_pb2.CodeReplacementImport(code_replacements=changed)
             return self._import(journal_pb2.JournalEntry(code_replacement_import=content), counts, now_ns)
 
-    def change_rule_base(self, rule_base: RuleBase, now_ns: int) -> int:
-        """Put a rule base in force from now; returns the entry's sequence."""
-        content = journal_pb2.RuleBaseChange(version=rule_base.version, text=rule_base.text)
+    def change_rule_base(self, rule_base: RuleBase, now_ns: int, activation: Activation = FROM_FILE) -> int:
+        """Put a rule base in force, at once or from a time to come; returns the entry's sequence."""
         with self._writing():
-            counts = self._import(journal_pb2.JournalEntry(rule_base_change=content), [0, 1, 0], now_ns)
-            self._judge.rule_base = rule_base
+            # A time that is over by the journal's clock is at once.
+            effective = activation.effective_time
+            if effective <= max(now_ns, self._receive_time_ns) // NS:
+                effective = 0
+            entry = journal_pb2.JournalEntry(
+                rule_base_change=journal_pb2.RuleBaseChange(
+                    version=rule_base.version,
+                    text=rule_base.text,
+                    author=activation.author,
+                    approver=activation.approver,
+                    notes=activation.notes,
+                    effective_time_seconds=effective,
+                    previous_sequence=self.rule_bases.last_sequence,
+                    restored_sequence=activation.restored_sequence,
+                )
+            )
+            counts = self._import(entry, [0, 1, 0], now_ns)
+            self.rule_bases.add(entry, rule_base)
+            self._turn(self._receive_time_ns // NS, anew=True)
         return counts.sequence
+
+    def _turn(self, time: int, *, anew: bool = False) -> None:
+        """What is received from that second on may be judged by another rule base; `anew` also if not."""
 
     def _import(self, entry: journal_pb2.JournalEntry, counts: list[int], now_ns: int) -> ImportCounts:
         created, updated, unchanged = counts

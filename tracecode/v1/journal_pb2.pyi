@@ -246,22 +246,49 @@ Global___CodeReplacementImport: _TypeAlias = CodeReplacementImport  # noqa: Y015
 
 @_typing.final
 class RuleBaseChange(_message.Message):
+    """A rule base is put in force, at once or from a time to come."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_SECONDS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SEQUENCE_FIELD_NUMBER: _builtins.int
+    RESTORED_SEQUENCE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     text: _builtins.str
     """The file as it was loaded, TOML."""
+    author: _builtins.str
+    """Who wrote it and who approved it, two people; both empty = the service took it from its file."""
+    approver: _builtins.str
+    notes: _builtins.str
+    """What is new and why, for those whom it concerns."""
+    effective_time_seconds: _builtins.int
+    """Documents received from this second on are judged by it, unless an entry says so for a later second, or
+    a later entry for the same; 0 = from this entry on.
+    """
+    previous_sequence: _builtins.int
+    """The change before this one, 0 = none."""
+    restored_sequence: _builtins.int
+    """The earlier change whose text this is again, 0 = the text is new."""
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         text: _builtins.str = ...,
+        author: _builtins.str = ...,
+        approver: _builtins.str = ...,
+        notes: _builtins.str = ...,
+        effective_time_seconds: _builtins.int = ...,
+        previous_sequence: _builtins.int = ...,
+        restored_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "author", b"author", "effective_time_seconds", b"effective_time_seconds", "notes", b"notes", "previous_sequence", b"previous_sequence", "restored_sequence", b"restored_sequence", "text", b"text", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
