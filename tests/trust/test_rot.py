@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -18,12 +16,11 @@ from tracecode.errors import DataLoss
 from tracecode.fsck import check, repair
 from trust.conftest import Effort
 from trust.rot import FILES, OLDER, PAGE_BYTES
+from trust.shares import WORKERS, run_shares
 from trust.small_ledger import ask_all, open_small, record_small
 from trust.table import NotInjected, Row
 
 AddRow = Callable[[Row | NotInjected], None]
-TESTS = Path(__file__).parent.parent
-WORKERS = 2
 
 
 @pytest.fixture(scope="module")
@@ -44,36 +41,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_tries(small: Path, tmp_path: Path, kind: str, tries: int, mode: str) -> Counter[str]:
     """Let the program do its tries, in two processes."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     # In memory where there is such a folder: what is damaged is not lost at a power cut.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as scratch:
-        return run_workers(small, Path(scratch), kind, tries, mode, environment)
-
-
-def run_workers(
-    small: Path, scratch: Path, kind: str, tries: int, mode: str, environment: dict[str, str]
-) -> Counter[str]:
-    """The sums of all processes."""
-    children = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "trust.rot", str(small), str(scratch / str(n))),
-                *(kind, str(n), str(tries // WORKERS), mode),
-            ],
-            env=environment,
-            cwd=TESTS,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(WORKERS)
-    ]
-    ends: Counter[str] = Counter()
-    for child in children:
-        output, _ = child.communicate()
-        assert child.returncode == 0
-        ends.update(json.loads(output))
-    return ends
+        shares = [
+            [str(small), str(Path(scratch) / str(n)), kind, str(n), str(tries // WORKERS), mode]
+            for n in range(WORKERS)
+        ]
+        return run_shares("trust.rot", shares)
 
 
 @pytest.mark.timeout(900)
