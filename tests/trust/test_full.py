@@ -1,15 +1,18 @@
-"""Nothing left: room on the disk, room in the map, places for readers."""
+"""Nothing left: room on the disk, room in the map, places for readers, descriptors."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from documents import HOUR, NOON, SHOP, code, line, receipt
 from running_server import ServerProcess, register_institutions
@@ -18,6 +21,7 @@ from tracecode.client import CallFailed, LedgerClient
 from tracecode.engine.lmdb import LmdbEngine
 from tracecode.errors import Overloaded
 from tracecode.ledger import Ledger
+from tracecode.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 from trust.conftest import Effort
 from trust.small_ledger import PERSON_KEY, read_clock
 from trust.table import NotInjected, Row
@@ -211,5 +215,68 @@ def test_dead_readers_keep_nobody_out(tmp_path: Path, effort: Effort, add_row: A
             wrong=said.count(b"x"),
             control="140 that live",
             control_failed=b"x" in control,
+        )
+    )
+
+
+def is_reached(address: str) -> bool:
+    """Whether a newcomer is answered, with a connection of his own."""
+    request = ledger_service_pb2.GetServiceInfoRequest()
+    with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        try:
+            ledger_service_pb2_grpc.LedgerServiceStub(channel).GetServiceInfo(request, timeout=2)
+        except grpc.RpcError:
+            return False
+    return True
+
+
+def take_descriptors(pid: int) -> tuple[int, int]:
+    """Leave the process no number for another descriptor; its limits before."""
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    free = next(number for number in range(len(taken) + 1) if number not in taken)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+    return limits
+
+
+def test_a_service_without_descriptors_goes_on_and_recovers(
+    tmp_path: Path, effort: Effort, add_row: AddRow
+) -> None:
+    """Pins that, with no descriptor left, who is connected is served and what is acknowledged is kept, and
+    that newcomers get in as soon as there are some again. The control is a newcomer meanwhile."""
+    tries, lost, wrong, shut_out = effort.count(2, 10), 0, 0, 0
+    with ServerProcess(data_directory=tmp_path / "ledger") as service:
+        register_institutions(service.address, SHOP)
+        pid = service.process.pid
+        with LedgerClient(service.address, deadline_seconds=20, attempts=1) as client:
+            for number in range(tries):
+                client.service_info()
+                limits = take_descriptors(pid)
+                serials = range(number * 20, number * 20 + 20)
+                for serial in serials:
+                    client.record(receipt(SHOP, f"R{serial}", NOON + HOUR, line(code(serial))))
+                shut_out += not is_reached(service.address)
+                lost += sum(not client.get_code(code(n)).status.event_count for n in serials)
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+                deadline = time.monotonic() + 20
+                while not is_reached(service.address) and time.monotonic() < deadline:
+                    pass
+                wrong += not is_reached(service.address)
+        ended = service.stop()
+    with (
+        ServerProcess(data_directory=tmp_path / "ledger") as service,
+        LedgerClient(service.address, deadline_seconds=20) as client,
+    ):
+        lost += sum(not client.get_code(code(n)).status.event_count for n in range(tries * 20))
+    add_row(
+        Row(
+            fault="no descriptor left",
+            how="RLIMIT_NOFILE of the running service lowered to what it has open",
+            tries=tries,
+            lost=lost,
+            wrong=wrong,
+            aborts=ended != 0,
+            control="a newcomer while there is none",
+            control_failed=shut_out == tries,
         )
     )
