@@ -14,10 +14,10 @@ from statistics import linear_regression
 import lmdb
 import pytest
 from running_server import ServerProcess, register_institutions
-from wire import INSTITUTION, make_code, make_sale
+from wire import DRUG, IDENTIFIER, INSTITUTION, make_code, make_sale
 
 from tracecode.client import LedgerClient
-from tracecode.v1 import document_pb2, ledger_service_pb2
+from tracecode.v1 import catalogue_pb2, document_pb2, ledger_service_pb2
 from trust.conftest import Effort
 from trust.table import Row
 
@@ -120,6 +120,13 @@ def soak(directory: Path, seconds: float) -> tuple[list[Sample], int]:
     samples = []
     with ServerProcess(data_directory=directory) as process:
         register_institutions(process.address, INSTITUTION)
+        # Sales of a product that nobody knows are judged in Python, and a cache keeps them read: it has
+        # a bound, but takes longer to fill than this.
+        product = catalogue_pb2.Product(
+            identifier=IDENTIFIER, package_level=1, drug_codes=[DRUG], units_per_package=1
+        )
+        with LedgerClient(process.address) as client:
+            client.import_products([product])
 
         def work(till: int) -> None:
             with LedgerClient(process.address, deadline_seconds=30, seed=till) as client:
