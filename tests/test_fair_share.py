@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracecode.fair_share import SHARES_MAX, FairShare, Turns
+from tracecode.fair_share import SHARES_MAX, FairShare, TimeShare, Turns
 
 
 def test_one_source_alone_may_have_all_of_it() -> None:
@@ -90,3 +90,79 @@ def test_a_turn_is_so_much_and_not_one_item() -> None:
 
     assert order == ["large 0", "small 0", "small 1", "small 2", "large 1", "small 3", "large 2"]
     assert not turns
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_who_takes_most_of_the_time_waits_and_who_takes_little_does_not() -> None:
+    """Pins that one alone may have all, that what some leave over is for the others, and that it passes."""
+    clock = Clock()
+    share = TimeShare(0.6, clock)
+    for _ in range(10):
+        clock.now += 0.1
+        share.charge("gateway", 0.08)
+    clock.now += 0.1
+    assert not share.is_spent("gateway")
+
+    share.charge("till", 0.01)
+    share.charge("chain", 0.2)
+    clock.now += 0.1
+
+    assert [share.is_spent(source) for source in ("gateway", "chain", "till", "new")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    clock.now += 1
+    assert not share.is_spent("gateway")
+
+
+def test_those_who_ask_for_all_of_the_time_share_it_evenly() -> None:
+    """Pins that two floods wait and neither takes what is left for the one that asks for little."""
+    clock = Clock()
+    share = TimeShare(0.6, clock)
+    for _ in range(20):
+        clock.now += 0.1
+        for flood in ("one", "other"):
+            if not share.is_spent(flood):
+                share.charge(flood, 0.1)
+        share.charge("till", 0.002)
+        assert not share.is_spent("till")
+    assert share.is_spent("one")
+    assert share.is_spent("other")
+
+
+def test_sources_that_are_away_are_forgotten() -> None:
+    """Pins that what is known of time that was used does not grow without end."""
+    clock = Clock()
+    share = TimeShare(0.6, clock)
+    for number in range(100):
+        share.charge(str(number), 0.01)
+
+    clock.now += 20
+    share.is_spent("0")
+
+    assert not share._used
+
+
+def test_a_source_that_has_to_wait_keeps_its_items_and_lets_others_pass() -> None:
+    """Pins whose turn it is while some wait, and that what is put back comes first again."""
+    turns: Turns[str] = Turns()
+    for item in ("a1", "a2", "b1"):
+        turns.put(item[0], item)
+
+    assert turns.find_source(lambda source: True) is None
+    assert turns.find_source(lambda source: source == "a") == "b"
+    assert turns.take() == "b1"
+    assert turns.find_source(lambda source: False) == "a"
+    turns.put_back("a", turns.take())
+    assert [turns.take(), turns.take()] == ["a1", "a2"]

@@ -23,7 +23,7 @@ FADING_SECONDS = 1.0
 # Who gets how much is reckoned anew so often.
 SETTLE_SECONDS = 0.02
 # Who has done less than this lately is as good as absent.
-TRACE_SECONDS = 1e-5
+TRACE_SECONDS = 1e-4
 
 
 class FairShare:
@@ -102,6 +102,12 @@ class Turns(Generic[Item]):
             self._queues.move_to_end(source)
             self._taken = 0
         return None
+
+    def end_turn(self, source: str) -> None:
+        """Let all others that wait have their turn before this source has its next one."""
+        if source in self._queues:
+            self._queues.move_to_end(source)
+            self._taken = 0
 
     def discard(self, source: str, item: Item) -> None:
         """Take this very item out, if it still waits."""

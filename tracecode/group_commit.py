@@ -33,7 +33,8 @@ SOURCES_SECONDS = 0.5
 """Of each second, what sources may use while several come, before those that use most of it wait."""
 
 LONG_SECONDS = 0.005
-"""A document that takes longer keeps others waiting, and counts for more than its time."""
+LONG_CHARGE_MAX = 1.0
+"""A document that takes longer keeps others waiting, and counts for more than its time, up to so much."""
 
 NEWCOMER_DOCUMENTS = 4
 NEWCOMER_SECONDS = 0.005
@@ -44,6 +45,8 @@ AHEAD_SECONDS_MAX = 1.0
 
 WAIT_SECONDS = 0.02
 COSTS_MAX = 1_024
+COST_SECONDS_MIN = 1e-6
+COST_SECONDS_MAX = 10.0
 
 WAITING_DOCUMENTS_MAX = 20_000
 """Documents that may wait. Beyond it the ledger pushes back, on those sources that have more than their
@@ -154,6 +157,8 @@ class GroupCommit:
                 seconds += count * cost
                 batch.append(waiting)
                 if cost > DEAR_SECONDS:
+                    # Also who has just come, and of whose time nothing is known, waits for these alone.
+                    self._turns.end_turn(source)
                     break
         return batch
 
@@ -181,14 +186,19 @@ class GroupCommit:
         documents = sum(len(waiting.submissions) for waiting in batch)
         if not documents:
             return
-        self._document_seconds += (seconds / documents - self._document_seconds) / 2
+        # A clock that does not move, or that leaps, must teach nothing that cannot be reckoned with.
+        mean = min(max(seconds / documents, COST_SECONDS_MIN), COST_SECONDS_MAX)
+        self._document_seconds += (mean - self._document_seconds) / 2
         if len(self._costs) > COSTS_MAX:
             self._costs.clear()
-        expected = sum(len(one.submissions) * self._find_cost(one.source) for one in batch) or seconds
+        expected = sum(len(one.submissions) * self._find_cost(one.source) for one in batch)
         for one in batch:
             count = len(one.submissions)
             cost = self._find_cost(one.source) * seconds / expected
-            self._work.charge(one.source, count * cost * max(1.0, cost / LONG_SECONDS))
+            cost = min(max(cost, COST_SECONDS_MIN), COST_SECONDS_MAX)
+            spent = count * cost
+            dear = min(spent * max(1.0, cost / LONG_SECONDS), LONG_CHARGE_MAX)
+            self._work.charge(one.source, max(spent, dear))
             self._costs[one.source] = (self._find_cost(one.source) + cost) / 2
 
     def _record(self, batch: list[_Waiting]) -> None:

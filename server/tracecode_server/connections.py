@@ -35,7 +35,7 @@ FRAMES_SHARE = 1.01
 # Bytes that were no calls are forgotten in so many seconds.
 WASTE_SECONDS = 8.0
 # Put out again within this time after it was let in: for twice as long as the last time.
-MEMORY_SECONDS = 60.0
+MEMORY_SECONDS = 90.0
 PUT_OUT_DOUBLINGS_MAX = 4
 FILTERED_MAX = 64
 # struct tcp_info: where tcpi_bytes_received stands.

@@ -436,6 +436,12 @@ async def load_at_ten_times_peak(attacker: Attacker) -> None:
 
 
 @attack
+async def busy_gateway(attacker: Attacker) -> None:
+    """No attack: 64 calls in flight on 4 connections of a gateway that waits when it is told to."""
+    await send_messages(attacker, 4, "VerifyCodes", SHORT_QUESTION, streams=16, patient=True)
+
+
+@attack
 async def odd_questions_flood(attacker: Attacker) -> None:
     """Questions of 50 odd codes, which Python judges, 64 at once on 8 connections."""
     await send_messages(attacker, 8, "VerifyCodes", ODD_QUESTION)

@@ -1,0 +1,96 @@
+"""Commits that are shared: whoever sends what is dear to judge waits for itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from tracecode.engine.contract import Engine, Recorded, Submission, Submissions
+from tracecode.group_commit import AHEAD_SECONDS_MAX, GroupCommit
+
+DEAR = b"dear"
+DEAR_SECONDS = 0.03
+
+
+class SlowEngine:
+    """Takes the processor's time for dear documents; knows what it recorded together."""
+
+    def __init__(self) -> None:
+        self.commits: list[list[bytes]] = []
+
+    def record(self, submissions: Submissions) -> list[Recorded]:
+        """Answers each document with its own bytes."""
+        self.commits.append(list(submissions.documents))
+        for document in submissions.documents:
+            begin = time.thread_time()
+            while document.startswith(DEAR) and time.thread_time() - begin < DEAR_SECONDS:
+                pass
+        return list(submissions.documents)
+
+
+def submit(*documents: bytes) -> Submissions:
+    """These documents, as a stream's message brings them."""
+    return Submissions.of(*(Submission(document, 0, "") for document in documents))
+
+
+@pytest.fixture
+def engine() -> SlowEngine:
+    """An engine of its own."""
+    return SlowEngine()
+
+
+@pytest.fixture
+def commits(engine: SlowEngine) -> Iterator[GroupCommit]:
+    """Commits of that engine."""
+    made = GroupCommit(cast(Engine, cast(Any, engine)))
+    yield made
+    made.close()
+
+
+def test_dear_documents_are_cut_and_answered_in_their_order(commits: GroupCommit, engine: SlowEngine) -> None:
+    """Pins that a message of dear documents takes several commits and gets all its answers, once."""
+    documents = [DEAR + b"%d" % number for number in range(12)]
+
+    answers = commits.submit(submit(*documents), "flood").result(30)
+
+    assert answers == documents
+    assert [document for commit in engine.commits for document in commit] == documents
+    assert len(engine.commits) > 4
+
+
+def test_a_till_waits_for_few_documents_of_who_sends_many_dear_ones(
+    commits: GroupCommit, engine: SlowEngine
+) -> None:
+    """Pins that it is before what was sent long before it, and that who has much waiting is not read on."""
+    flood = [
+        commits.submit(submit(*(DEAR + b"%d-%d" % (part, number) for number in range(20))), "flood")
+        for part in range(4)
+    ]
+    commits.submit(submit(b"first"), "till").result(30)
+    assert commits.is_behind("flood")
+    assert not commits.is_behind("till")
+    for number in range(5):
+        time.sleep(0.05)
+        before = sum(map(len, engine.commits))
+        commits.submit(submit(b"till%d" % number), "till").result(30)
+        assert sum(map(len, engine.commits)) - before <= 3
+    assert AHEAD_SECONDS_MAX < 80 * DEAR_SECONDS
+    assert not flood[-1].done()
+
+
+def test_one_that_is_alone_does_not_wait_for_anybody(commits: GroupCommit, engine: SlowEngine) -> None:
+    """Pins that the engine never rests while only one source sends."""
+    begin = time.monotonic()
+    busy = threading.Event()
+
+    commits.submit(submit(*(DEAR + b"%d" % number for number in range(20))), "gateway").add_done_callback(
+        lambda _done: busy.set()
+    )
+
+    assert busy.wait(30)
+    assert sum(map(len, engine.commits)) == 20
+    assert time.monotonic() - begin < 30
