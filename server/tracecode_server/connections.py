@@ -27,7 +27,7 @@ import structlog
 SCAN_SECONDS = 0.1
 # Calls of a peer that were refused: so many a second pass, and so many at once. Callers who heed RetryInfo
 # stay below it, however many they are, see limits.py.
-REFUSED_PER_SECOND = 300
+REFUSED_PER_SECOND = 150
 REFUSED_MAX = 200
 # What a call's headers and frames may take beside its messages, and a message's frames beside it.
 CALL_BYTES = 1024

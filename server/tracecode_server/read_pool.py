@@ -22,6 +22,8 @@ Answer = TypeVar("Answer")
 WAITING_PER_THREAD_MAX = 64
 # What threads may take of a processor while several peers ask, before those who take most of it have to wait.
 THREADS_SHARE = 0.3
+# When they may ask again: so that all that one host may have in flight are few a second.
+SPENT_RETRY_SECONDS = 2.0
 
 
 class ReadPool:
@@ -65,7 +67,9 @@ class ReadPool:
 
         with self._lock:
             if self._work.is_spent(peer):
-                raise Overloaded("others ask, too, and this host's questions take long; ask again later")
+                raise Overloaded(
+                    "others ask, too, and this host's questions take long; ask later", SPENT_RETRY_SECONDS
+                )
             if not self._share.take(peer, 1):
                 raise Overloaded(f"{self._share.total} questions are waiting already; ask again later")
             self._turns.put(peer, question)

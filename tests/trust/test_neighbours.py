@@ -151,8 +151,9 @@ class Attacker:
     """An attack's process; `said` is what came back, once it was stopped."""
 
     def __init__(self, name: str, address: str, scale: float) -> None:
-        # A flood comes from a few hosts.
-        sources = "127.0.0.2,127.0.0.3" if "flood" in name else "127.0.0.2"
+        # A flood comes from a few hosts. Each attack has its own: who was put out for the last one still is.
+        number = list(attacks.ATTACKS).index(name)
+        sources = f"127.1.{number}.2,127.1.{number}.3" if "flood" in name else f"127.1.{number}.2"
         self.process = spawn("attacks", name, address, sources, str(scale))
         self.said: dict[str, Any] = {}
 
@@ -279,9 +280,11 @@ def test_an_honest_client_does_not_feel_a_bad_neighbour(
             tries=sum(len(pair.service.seconds) for pair in during),
             lost=len(failures),
             wrong=(not last.good) + (not after.good) + (grown > GROWTH_BYTES_MAX),
-            # An attack that said nothing at its end did not take place.
+            # An attack that never connected, or said nothing at its end, did not take place.
             aborts=int(
-                server.process.poll() is not None or bool(attacker.said.get("error", not attacker.said))
+                server.process.poll() is not None
+                or bool(attacker.said.get("error", not attacker.said))
+                or not attacker.said["seen"].get("connected")
             ),
             control=control,
             control_failed=not harmed.good or bool(harmed.service.failures),
