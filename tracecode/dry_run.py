@@ -16,7 +16,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
@@ -27,11 +27,12 @@ from tracecode.engine.lmdb import LmdbEngine, open_to_read
 from tracecode.errors import DataLoss, DocumentRejected, TracecodeError
 from tracecode.finding import FindingType, Mode, Severity
 from tracecode.rule_base import Activation, RuleBase
-from tracecode.v1 import document_pb2, finding_pb2, journal_pb2
+from tracecode.v1 import document_pb2, finding_pb2, journal_pb2, rule_base_service_pb2
 
 DOCUMENTS_PER_STEP = 2_000
 """Told to the passing ledger at once."""
 OVERLAY_BYTES = 256 * 2**20
+INSTITUTIONS_TOLD_MAX = 1_000
 SAMPLES_MAX = 3
 """Documents shown of each finding and kind of change."""
 
@@ -166,6 +167,45 @@ def dry_run(
             seconds=time.monotonic() - started,
             judged=telling.judged,
         )
+
+
+def to_message(report: DryRunReport) -> rule_base_service_pb2.DryRunReport:
+    """The report for another program; of the institutions, those with the most changes."""
+    findings = [
+        rule_base_service_pb2.FindingChange(
+            type=finding_pb2.FindingType.ValueType(type),
+            before=change.before,
+            after=change.after,
+            new=change.new,
+            gone=change.gone,
+            severity_changed=change.severity_changed,
+            mode_changed=change.mode_changed,
+            severities=[
+                rule_base_service_pb2.SeverityChange(before=before, after=after, count=count)
+                for (before, after), count in sorted(change.severities.items())
+            ],
+            samples=[rule_base_service_pb2.ChangeSample(**asdict(sample)) for sample in change.samples],
+        )
+        for type, change in report.findings.items()
+    ]
+    institutions = [
+        rule_base_service_pb2.InstitutionChange(institution_code=code, **asdict(change))
+        for code, change in list(report.institutions.items())[:INSTITUTIONS_TOLD_MAX]
+    ]
+    return rule_base_service_pb2.DryRunReport(
+        version=report.version,
+        since_sequence=report.since_sequence,
+        until_sequence=report.until_sequence,
+        documents=report.documents,
+        documents_changed=report.documents_changed,
+        newly_refused=report.newly_refused,
+        no_longer_refused=report.no_longer_refused,
+        findings=findings,
+        institutions=institutions,
+        entries=report.entries,
+        seconds=report.seconds,
+        judged=report.judged,
+    )
 
 
 @dataclass(frozen=True, slots=True)

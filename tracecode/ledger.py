@@ -22,6 +22,7 @@ from tracecode.answer import DAY_SECONDS, answer_findings, answer_verdict, to_ti
 from tracecode.code import key_text, read_scan
 from tracecode.consumer import answer_consumer
 from tracecode.document import (
+    BUSINESS_TIME_MAX,
     DOCUMENT_NUMBER_BYTES_MAX,
     DRUG_CODE_BYTES_MAX,
     NS,
@@ -34,11 +35,19 @@ from tracecode.document import (
 from tracecode.engine import open_engine
 from tracecode.engine.contract import Engine, ImportCounts, Submission, Submissions
 from tracecode.engine.records import FORMAT
-from tracecode.errors import DocumentRejected, FieldInvalid, ImportInvalid, NotFound, StorageFull
+from tracecode.engine.rule_bases import KeptRuleBase
+from tracecode.errors import (
+    DocumentRejected,
+    FieldInvalid,
+    ImportInvalid,
+    NotFound,
+    RuleBaseInvalid,
+    StorageFull,
+)
 from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.group_commit import GroupCommit, RecordedFuture
 from tracecode.person import PersonKey
-from tracecode.rule_base import RuleBase
+from tracecode.rule_base import Activation, RuleBase
 from tracecode.v1 import (
     catalogue_pb2,
     catalogue_service_pb2,
@@ -46,6 +55,7 @@ from tracecode.v1 import (
     document_pb2,
     finding_pb2,
     ledger_service_pb2,
+    rule_base_service_pb2,
 )
 from tracecode.views.quantity import QuantityView
 
@@ -59,6 +69,8 @@ IMPORT_ROWS_MAX = 1_000
 REQUEST_ID_BYTES_MAX = 64
 PAGE_TOKEN_BYTES_MAX = 512
 IDENTIFIER_BYTES_MAX = 64
+PERSON_NAME_BYTES_MAX = 200
+NOTES_BYTES_MAX = 20_000
 
 
 class Ledger:
@@ -415,11 +427,107 @@ class Ledger:
         """Put a rule base in force from now; returns its entry."""
         return self.engine.change_rule_base(rule_base, self._clock_ns())
 
+    def list_rule_bases(
+        self, request: rule_base_service_pb2.ListRuleBasesRequest
+    ) -> rule_base_service_pb2.ListRuleBasesResponse:
+        """A page of all versions, the one that holds last first, without texts. Raises FieldInvalid."""
+        page_size = _page_size(request.page_size)
+        start = _read_page_token(request.page_token, b"rule bases")
+        changes = self.engine.rule_bases.changes[::-1]
+        page = changes[start : start + page_size]
+        following = start + len(page)
+        return rule_base_service_pb2.ListRuleBasesResponse(
+            rule_bases=[self._rule_base_message(change) for change in page],
+            next_page_token=_page_token(following, b"rule bases") if following < len(changes) else "",
+        )
+
+    def get_rule_base(self, sequence: int) -> rule_base_service_pb2.RuleBase:
+        """A version with its text; 0 = the one in force. Raises NotFound."""
+        sequence = sequence or self._sequence_in_force()
+        for change in self.engine.rule_bases.changes:
+            if change.sequence == sequence:
+                message = self._rule_base_message(change)
+                message.text = self.engine.rule_bases.rule_base(sequence).text
+                return message
+        raise NotFound(f"entry {sequence} puts no rule base in force")
+
+    def activate_rule_base(
+        self, request: rule_base_service_pb2.ActivateRuleBaseRequest
+    ) -> rule_base_service_pb2.RuleBase:
+        """Put a text in force, or an earlier version again, at once or from a second to come. What only
+        repeats the last change is not written.
+
+        Raises RuleBaseInvalid, FieldInvalid, NotFound, StorageFull.
+        """
+        self._check_room()
+        for field in ("author", "approver"):
+            value = getattr(request, field).strip()
+            if not value:
+                raise FieldInvalid(field, "is missing; say who")
+            check_size(field, value, PERSON_NAME_BYTES_MAX)
+        if request.author.strip() == request.approver.strip():
+            raise FieldInvalid("approver", "is the author; somebody else must approve")
+        if len(request.notes.encode()) > NOTES_BYTES_MAX:
+            raise FieldInvalid("notes", f"longer than {NOTES_BYTES_MAX} bytes; shorten them")
+        if bool(request.text) == bool(request.restored_sequence):
+            raise FieldInvalid("text", "give a text, or restored_sequence of an earlier version, not both")
+        kept = self.engine.rule_bases
+        if request.restored_sequence:
+            self.get_rule_base(request.restored_sequence)
+            rule_base = kept.rule_base(request.restored_sequence)
+        else:
+            rule_base = RuleBase.parse(request.text, "text")
+        last = max(kept.changes, key=lambda change: change.sequence)
+        effective = request.effective_time.seconds
+        if (last.author, last.approver) == (request.author.strip(), request.approver.strip()) and (
+            last.notes == request.notes
+            and last.restored_sequence == request.restored_sequence
+            and last.effective_time == (effective or last.receive_time_ns // NS)
+            and kept.rule_base(last.sequence) == rule_base
+        ):
+            return self.get_rule_base(last.sequence)
+        if request.HasField("effective_time"):
+            if request.effective_time.nanos:
+                raise FieldInvalid("effective_time", "must be a whole second")
+            if not self._clock_ns() // NS <= effective < BUSINESS_TIME_MAX:
+                raise FieldInvalid("effective_time", "must be a time to come; leave it out for at once")
+        for change in kept.changes:
+            if change.version == rule_base.version and kept.rule_base(change.sequence) != rule_base:
+                raise RuleBaseInvalid(
+                    f'version: "{change.version}" is another text, put in force by entry {change.sequence}; '
+                    "give it a new one, since verdicts name only the version"
+                )
+        activation = Activation(
+            request.author.strip(),
+            request.approver.strip(),
+            request.notes,
+            effective,
+            request.restored_sequence,
+        )
+        sequence = self.engine.change_rule_base(rule_base, self._clock_ns(), activation)
+        return self.get_rule_base(sequence)
+
+    def _sequence_in_force(self) -> int:
+        return self.engine.rule_bases.change_at(self._clock_ns() // NS).sequence
+
+    def _rule_base_message(self, change: KeptRuleBase) -> rule_base_service_pb2.RuleBase:
+        return rule_base_service_pb2.RuleBase(
+            sequence=change.sequence,
+            version=change.version,
+            author=change.author,
+            approver=change.approver,
+            notes=change.notes,
+            effective_time=Timestamp(seconds=change.effective_time),
+            create_time=to_timestamp(change.receive_time_ns),
+            restored_sequence=change.restored_sequence,
+            in_force=change.sequence == self._sequence_in_force(),
+        )
+
     def service_info(self) -> ledger_service_pb2.GetServiceInfoResponse:
         """Version, rule base, last entry and format."""
         return ledger_service_pb2.GetServiceInfoResponse(
             version=VERSION,
-            rule_base_version=self.engine.rule_base.version,
+            rule_base_version=self.engine.rule_bases.at(self._clock_ns() // NS).version,
             sequence=self.engine.sequence,
             format=FORMAT,
             engine=self.engine.name,

@@ -22,7 +22,12 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tracecode.errors import EngineStopped
-from tracecode.v1 import catalogue_service_pb2, consumer_service_pb2, ledger_service_pb2
+from tracecode.v1 import (
+    catalogue_service_pb2,
+    consumer_service_pb2,
+    ledger_service_pb2,
+    rule_base_service_pb2,
+)
 from tracecode_server.call_figures import CallFigures
 from tracecode_server.connections import Connections
 from tracecode_server.errors import Draining, MessageMalformed
@@ -38,6 +43,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"],
     catalogue_service_pb2.DESCRIPTOR.services_by_name["CatalogueService"],
     consumer_service_pb2.DESCRIPTOR.services_by_name["ConsumerService"],
+    rule_base_service_pb2.DESCRIPTOR.services_by_name["RuleBaseService"],
 )
 
 # A peer over its limits is told each time; the log is told so often.

@@ -11,6 +11,7 @@ from tracecode_server.ledger_service import LedgerService
 from tracecode_server.method import SERVICES
 from tracecode_server.metrics import Metrics
 from tracecode_server.read_pool import ReadPool
+from tracecode_server.rule_base_service import RuleBaseService
 from tracecode_server.settings import Settings
 
 
@@ -24,12 +25,14 @@ class Services:
         self._ledger_service = LedgerService(
             ledger, self._reads, self.metrics, settings.stream_documents_max, settings.stream_bytes_max
         )
+        self._rule_base_service = RuleBaseService(ledger, self._reads, settings.data_directory)
         answering = {
             "LedgerService": self._ledger_service,
             "CatalogueService": CatalogueService(ledger, self._reads),
             "ConsumerService": ConsumerService(
                 ledger, self._reads, settings.consumer_questions_per_second_max
             ),
+            "RuleBaseService": self._rule_base_service,
         }
         self.by_name: dict[str, object] = {
             descriptor.full_name: answering[descriptor.name] for descriptor in SERVICES
@@ -41,5 +44,6 @@ class Services:
 
     def close(self) -> None:
         """End what was begun for the services; nobody asks any more."""
+        self._rule_base_service.stop()
         self.metrics.stop()
         self._reads.close()

@@ -60,6 +60,11 @@ TABLE: dict[type[BaseException], Row] = {
     errors.ImportInvalid: Row(
         grpc.StatusCode.INVALID_ARGUMENT, "IMPORT_INVALID", "导入数据有误，整批未导入，请修改后重新导入"
     ),
+    errors.RuleBaseInvalid: Row(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "RULE_BASE_INVALID",
+        "规则库文件有误，原规则库继续有效，请按提示修改",
+    ),
     errors.NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "未找到所查询的内容"),
     PeerOverLimit: Row(
         grpc.StatusCode.RESOURCE_EXHAUSTED, "PEER_OVER_LIMIT", "本机请求过于频繁，请稍后重试", 0.5

@@ -47,6 +47,8 @@ from tracecode.v1 import (
     finding_pb2,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
+    rule_base_service_pb2,
+    rule_base_service_pb2_grpc,
 )
 
 Request = TypeVar("Request")
@@ -110,6 +112,7 @@ class LedgerClient:
         )
         self._ledger = ledger_service_pb2_grpc.LedgerServiceStub(self._channel)
         self._catalogue = catalogue_service_pb2_grpc.CatalogueServiceStub(self._channel)
+        self._rule_bases = rule_base_service_pb2_grpc.RuleBaseServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -254,6 +257,43 @@ class LedgerClient:
     def service_info(self) -> ledger_service_pb2.GetServiceInfoResponse:
         """Version, rule base and last entry of the service. Raises Unanswered, ServerFault."""
         return self._call(self._ledger.GetServiceInfo, ledger_service_pb2.GetServiceInfoRequest())
+
+    def list_rule_bases(self) -> Iterator[rule_base_service_pb2.RuleBase]:
+        """All rule bases, the one that holds last first, asked for page by page. Raises Unanswered."""
+        page_token = ""
+        while True:
+            request = rule_base_service_pb2.ListRuleBasesRequest(page_token=page_token)
+            page = self._call(self._rule_bases.ListRuleBases, request)
+            yield from page.rule_bases
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
+    def get_rule_base(self, sequence: int = 0) -> rule_base_service_pb2.RuleBase:
+        """A rule base with its text, 0 = the one in force. Raises NotKnown, Unanswered, ServerFault."""
+        request = rule_base_service_pb2.GetRuleBaseRequest(sequence=sequence)
+        return self._call(self._rule_bases.GetRuleBase, request).rule_base
+
+    def activate_rule_base(
+        self, request: rule_base_service_pb2.ActivateRuleBaseRequest
+    ) -> rule_base_service_pb2.RuleBase:
+        """Put a rule base in force; the same once more is one entry. Raises CallInvalid, Unanswered."""
+        return self._call(self._rule_bases.ActivateRuleBase, request).rule_base
+
+    def start_dry_run(self, text: str, since_sequence: int = 0) -> rule_base_service_pb2.DryRun:
+        """Try a candidate over the stored journal, or go on with the run that is there."""
+        request = rule_base_service_pb2.StartDryRunRequest(text=text, since_sequence=since_sequence)
+        return self._call(self._rule_bases.StartDryRun, request).dry_run
+
+    def get_dry_run(self, dry_run_id: str) -> rule_base_service_pb2.DryRun:
+        """How far a dry run is, and what it found. Raises NotKnown, Unanswered."""
+        request = rule_base_service_pb2.GetDryRunRequest(dry_run_id=dry_run_id)
+        return self._call(self._rule_bases.GetDryRun, request).dry_run
+
+    def cancel_dry_run(self, dry_run_id: str) -> rule_base_service_pb2.DryRun:
+        """End a dry run. Raises NotKnown, Unanswered."""
+        request = rule_base_service_pb2.CancelDryRunRequest(dry_run_id=dry_run_id)
+        return self._call(self._rule_bases.CancelDryRun, request).dry_run
 
     def get_product(self, identifier: str) -> catalogue_pb2.Product:
         """A product by 7-digit identifier or GTIN-14. Raises NotKnown, CallInvalid, Unanswered."""

@@ -113,11 +113,15 @@ class RuleBases:
 
         What is older than all changes is judged by the first.
         """
+        return self.rule_base(self.change_at(time, sequence).sequence)
+
+    def change_at(self, time: int, sequence: int = 0) -> KeptRuleBase:
+        """The change that `at` goes by."""
         changes = self._changes
         for change in reversed(changes):
             if change.effective_time <= time and (not sequence or change.sequence < sequence):
-                return self.rule_base(change.sequence)
-        return self.rule_base(changes[0].sequence)
+                return change
+        return changes[0]
 
     def period(self, time: int) -> Period:
         """What judges the next document if it is received in that second, and how long it does."""

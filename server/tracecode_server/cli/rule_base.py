@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ from rich.text import Text
 
 from tracecode.dry_run import SAMPLES_MAX, DryRunReport, dry_run
 from tracecode.rule_base import RuleBase
+from tracecode.v1.rule_base_service_pb2 import ActivateRuleBaseRequest
+from tracecode.v1.rule_base_service_pb2 import RuleBase as RuleBaseMessage
 from tracecode_server.cli.exit_code import ExitCode
 from tracecode_server.cli.screen import (
     JsonOption,
@@ -17,9 +20,12 @@ from tracecode_server.cli.screen import (
     complain,
     open_screen,
     show,
+    show_time,
+    to_json,
     track,
     write_json,
 )
+from tracecode_server.cli.target import DataOption, ServerOption, open_target
 
 INSTITUTIONS_SHOWN_MAX = 20
 
@@ -45,6 +51,96 @@ def validate(
         return
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     open_screen().print(Text(f"ok: version {rule_base.version}, {said}"), soft_wrap=True)
+
+
+@rule_base_app.command("list")
+def list_all(
+    server: ServerOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List all rule bases that were put in force or are to be, the one that holds last first."""
+    with open_target(server, data) as target:
+        rows = list(target.list_rule_bases())
+    if as_json:
+        for row in rows:
+            write_json(to_json(row))
+        return
+    table = build_table(("entry", "version", "judges from", "", "author", "approver", "notes"))
+    for row in rows:
+        table.add_row(
+            str(row.sequence),
+            show(row.version),
+            show_time(row.effective_time),
+            _say_state(row),
+            show(row.author),
+            show(row.approver),
+            show(row.notes),
+        )
+    open_screen().print(table)
+
+
+def _say_state(row: RuleBaseMessage) -> str:
+    said = ["in force"] if row.in_force else []
+    if row.restored_sequence:
+        said.append(f"entry {row.restored_sequence} again")
+    return ", ".join(said)
+
+
+@rule_base_app.command("activate")
+def activate(
+    author: Annotated[str, typer.Option("--author", help="Who wrote it.")],
+    approver: Annotated[str, typer.Option("--approver", help="Who approved it; somebody else.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A rule base, TOML.", show_default=False)
+    ] = None,
+    restore: Annotated[
+        int, typer.Option("--restore", metavar="ENTRY", min=0, help="Instead of FILE: an earlier version.")
+    ] = 0,
+    effective: Annotated[
+        str | None,
+        typer.Option(
+            "--effective",
+            metavar="TIME",
+            help="Judges what is received from then on (2026-03-01T00:00:00+08:00). Default: at once.",
+            show_default=False,
+        ),
+    ] = None,
+    notes: Annotated[str, typer.Option("--notes", help="What is new, and why.")] = "",
+    server: ServerOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a rule base in force, or an earlier version again. What was received before keeps its verdicts.
+
+    Exit 2: the file cannot be used, or author and approver are one.
+    """
+    request = ActivateRuleBaseRequest(
+        author=author, approver=approver, notes=notes, restored_sequence=restore
+    )
+    if file is not None:
+        request.text = RuleBase.load(file).text
+    if effective is not None:
+        try:
+            time = datetime.fromisoformat(effective)
+        except ValueError:
+            raise typer.BadParameter(f"--effective: {show(effective)} is no time") from None
+        if time.tzinfo is None:
+            raise typer.BadParameter("--effective needs its zone, such as +08:00")
+        request.effective_time.FromDatetime(time)
+    with open_target(server, data) as target:
+        activated = target.activate_rule_base(request)
+    if as_json:
+        activated.ClearField("text")
+        write_json(to_json(activated))
+        return
+    open_screen().print(
+        Text(
+            f"entry {activated.sequence}: version {activated.version} judges what is received from "
+            f"{show_time(activated.effective_time)} on"
+        ),
+        soft_wrap=True,
+    )
 
 
 @rule_base_app.command("dry-run")

@@ -30,6 +30,7 @@ from tracecode.v1.ledger_service_pb2 import (
     VerifyCodesRequest,
     VerifyCodesResponse,
 )
+from tracecode.v1.rule_base_service_pb2 import ActivateRuleBaseRequest, ListRuleBasesRequest, RuleBase
 from tracecode_server.server import open_ledger
 from tracecode_server.settings import Settings
 from tracecode_server.status import refuse, to_document_error
@@ -108,6 +109,12 @@ class Target(Protocol):
     def import_code_replacements(self, code_replacements: Sequence[CodeReplacement]) -> ImportResult:
         """Create or update code replacements."""
 
+    def list_rule_bases(self) -> Iterator[RuleBase]:
+        """All rule bases, the one that holds last first."""
+
+    def activate_rule_base(self, request: ActivateRuleBaseRequest) -> RuleBase:
+        """Put a rule base in force."""
+
 
 class LocalLedger:
     """A ledger opened by the command itself, asked as `LedgerClient` is asked."""
@@ -122,6 +129,7 @@ class LocalLedger:
         self.import_institutions = ledger.import_institutions
         self.import_holds = ledger.import_holds
         self.import_code_replacements = ledger.import_code_replacements
+        self.activate_rule_base = ledger.activate_rule_base
 
     def list_code_events(self, code: str) -> Iterator[CodeEvent]:
         """A code's whole history, oldest first."""
@@ -129,6 +137,16 @@ class LocalLedger:
         while True:
             page = self._ledger.list_code_events(request)
             yield from page.events
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def list_rule_bases(self) -> Iterator[RuleBase]:
+        """All rule bases, the one that holds last first."""
+        request = ListRuleBasesRequest()
+        while True:
+            page = self._ledger.list_rule_bases(request)
+            yield from page.rule_bases
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
