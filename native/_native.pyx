@@ -4,7 +4,7 @@
 Reading order: read_scan.pxi (a scan becomes a canonical key); FORMAT.md (what is on disk); store.pxi
 (journal, index and overlay) on layouts.pxi, lmdb_library.pxi, page_check.pxi and directory.pxi; clearing.pxi
 (plain documents without Python) on wire.pxi and page_walk.h; question.pxi and requests.pxi (the bytes of
-calls).
+calls); lines.pxi (the journal as columns).
 Touch Python objects before and after a nogil block, never inside.
 """
 
@@ -20,3 +20,5 @@ include "wire.pxi"
 include "clearing.pxi"
 include "question.pxi"
 include "requests.pxi"
+# views
+include "lines.pxi"

@@ -99,3 +99,13 @@ def cut_entry(entry: bytes, key: bytes) -> tuple[bytes, int] | None: ...
 def read_requests(
     message: bytes, kind: int, hide: Callable[[str], str]
 ) -> tuple[list[bytes], list[str]] | None: ...
+
+# views
+
+_Buffers = tuple[bytes | None, bytes | None, bytes, int]
+_Columns = tuple[int, list[_Buffers]]
+
+def extract_entries(entries: list[bytes]) -> tuple[_Columns, _Columns, list[bytes]]: ...
+def extract_journal(
+    store: Store, after: int, entries_max: int, rows_max: int
+) -> tuple[int, tuple[_Columns, _Columns, list[bytes]]]: ...

@@ -29,8 +29,9 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tracecode._native import read_scan
+from tracecode._native import Store, extract_entries, extract_journal, read_scan
 from tracecode.code import CodeClass, Reading
 from tracecode.document import (
     EPOCH,
@@ -75,13 +76,13 @@ LINES = pa.schema(
         _column("operation", pa.int8(), "tracecode.v1.Operation: what it does to the codes of the line."),
         _column("stage", pa.int8(), "tracecode.v1.SaleStage: 1 before settlement, 2 reported; 0 no sale."),
         _column("change_type", pa.int16(), "inv_chg_type 101 to 108; 0 no stock change."),
-        _column("channel", pa.int8(), "tracecode.v1.Channel: 1 settlement, 2 inventory, 0 not said."),
+        _column("channel", pa.int32(), "tracecode.v1.Channel: 1 settlement, 2 inventory, 0 not said."),
         _column("offline", pa.bool_(), "The terminal acted without a connection."),
         _column("document_number", pa.string(), "document.document_number."),
         _column("corrects_document_number", pa.string(), "What it corrects; empty = nothing."),
         _column("settlement_id", pa.string(), "setl_id of a sale or sale return; empty = none."),
         _column("visit_number", pa.string(), "mdtrt_sn of a sale or sale return; empty = none."),
-        _column("settlement_type", pa.int8(), "1 insured, 2 paid by oneself, 0 not said or no sale."),
+        _column("settlement_type", pa.int32(), "1 insured, 2 paid by oneself, 0 not said or no sale."),
         _column(
             "person_token", pa.string(), "Keyed hash of the person of a sale or its return; empty = none."
         ),
@@ -99,7 +100,7 @@ LINES = pa.schema(
         _column(
             "sale_document_number", pa.string(), "The sale that a sale return reverses; empty = not said."
         ),
-        _column("line_number", pa.int32(), "line.line_number, or its position from 1 where that is 0."),
+        _column("line_number", pa.int64(), "line.line_number, or its position from 1 where that is 0."),
         _column("line_row", pa.int32(), "Which row of its line this is, from 0."),
         _column("line_rows", pa.int32(), "How many rows the line has."),
         _column("drug_code", pa.string(), "NHSA drug code as billed; empty = not said."),
@@ -169,7 +170,7 @@ FINDINGS = pa.schema(
         _column("severity", pa.int8(), "tracecode.v1.Severity while the verdict is provisional."),
         _column("final_severity", pa.int8(), "And when it is final."),
         _column("mode", pa.int8(), "tracecode.v1.Mode: 1 observe, 2 advise, 3 enforce."),
-        _column("line_number", pa.int32(), "The line, 0 = the document."),
+        _column("line_number", pa.int64(), "The line, 0 = the document."),
         _column("code", pa.string(), "The code, empty = the line."),
         _column("grade", pa.int8(), "How far a swapped drug is from the billed one, 0 to 5."),
         _column("revisable", pa.bool_(), "Documents that arrive later may change it."),
@@ -212,12 +213,30 @@ class Extract:
     deletions: pa.RecordBatch
 
 
+ENTRIES_MAX = 20_000
+ROWS_MAX = 60_000
+"""Of one reading, if the caller does not say: some tens of megabytes."""
+
+
+def read_lines(store: Store, after: int, entries_max: int = ENTRIES_MAX, rows_max: int = ROWS_MAX) -> Extract:
+    """The rows of the durable entries behind `after`: of so many entries, or until there are so many rows.
+
+    Raises DataLoss if one of the entries is missing or damaged.
+    """
+    sequence, extracted = extract_journal(store, after, entries_max, rows_max)
+    return _merge(after, sequence, extracted)
+
+
+def read_entries(entries: list[bytes], after: int) -> Extract:
+    """What `extract` gives, by the native reader as far as it goes."""
+    return _merge(after, after + len(entries), extract_entries(entries))
+
+
 def extract(entries: Sequence[bytes], after: int) -> Extract:
-    """The rows of serialized journal entries, which follow entry `after` without a gap."""
+    """The rows of serialized journal entries, which follow entry `after` without a gap: the readable way."""
     lines: list[tuple[Any, ...]] = []
     findings: list[tuple[Any, ...]] = []
     deletions: list[tuple[Any, ...]] = []
-    sequence = after
     for value in entries:
         entry = journal_pb2.JournalEntry.FromString(value)
         sequence = entry.sequence
@@ -238,8 +257,55 @@ def extract(entries: Sequence[bytes], after: int) -> Extract:
                 revision.cause_sequence,
             )
     return Extract(
-        after, sequence, _batch(LINES, lines), _batch(FINDINGS, findings), _batch(DELETIONS, deletions)
+        after,
+        after + len(entries),
+        _batch(LINES, lines),
+        _batch(FINDINGS, findings),
+        _batch(DELETIONS, deletions),
     )
+
+
+def _merge(after: int, sequence: int, extracted: tuple[Any, Any, list[bytes]]) -> Extract:
+    """Native columns as they are, and the rows of what was left to the readable way in their places."""
+    lines, findings, left = extracted
+    rest = extract(left, after)
+    return Extract(
+        after,
+        sequence,
+        _interleave(_from_buffers(LINES, lines), rest.lines, "sequence"),
+        _interleave(_from_buffers(FINDINGS, findings), rest.findings, "entry"),
+        rest.deletions,
+    )
+
+
+def _interleave(one: pa.RecordBatch, other: pa.RecordBatch, entry: str) -> pa.RecordBatch:
+    """Both in the order of entries; no entry has rows in both."""
+    if not other.num_rows:
+        return one
+    if not one.num_rows:
+        return other
+    table = pa.concat_batches([one, other])
+    # The order of rows of one entry is kept: Arrow's sort is stable.
+    return table.take(pc.sort_indices(table, [(entry, "ascending")]))
+
+
+def _from_buffers(schema: pa.Schema, columns: tuple[int, list[tuple[Any, ...]]]) -> pa.RecordBatch:
+    rows, buffers = columns
+    arrays = []
+    for field, (valid, offsets, values, nulls) in zip(schema, buffers, strict=True):
+        # Where nothing is null Arrow wants no bitmap.
+        bitmap = pa.py_buffer(valid) if nulls else None
+        if offsets is None:
+            parts = [bitmap, pa.py_buffer(values)]
+            arrays.append(pa.Array.from_buffers(field.type, rows, parts, null_count=nulls))
+        elif field.type == FINDING_TYPES:
+            items = pa.Array.from_buffers(pa.int16(), len(values) // 2, [None, pa.py_buffer(values)])
+            parts = [bitmap, pa.py_buffer(offsets)]
+            arrays.append(pa.Array.from_buffers(field.type, rows, parts, null_count=nulls, children=[items]))
+        else:
+            parts = [bitmap, pa.py_buffer(offsets), pa.py_buffer(values)]
+            arrays.append(pa.Array.from_buffers(field.type, rows, parts, null_count=nulls))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _batch(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
