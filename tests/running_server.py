@@ -92,7 +92,8 @@ class ServerProcess:
     """`tracecode_server.server.serve` as a process of its own, set by the environment alone."""
 
     def __init__(self, **settings: object) -> None:
-        values = {"listen": "127.0.0.1:0", **settings}
+        # Views take a process of their own, which only their tests need.
+        values = {"listen": "127.0.0.1:0", "views": False, **settings}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRACECODE_")}
         environment.update({f"TRACECODE_{name.upper()}": str(value) for name, value in values.items()})
         program = (

@@ -33,8 +33,8 @@ from tracecode.v1.ledger_service_pb2 import DocumentError, ListCodeEventsRespons
 
 COMMAND = Path(sys.executable).with_name("tracecode")
 COMMANDS = (
-    "serve demo record import verify history parse rule-base backup restore simulate score fsck doctor "
-    "version"
+    "serve demo record import verify history parse rule-base backup restore simulate score fsck"
+    " rebuild-views doctor version"
 ).split()
 # Wide, so that no cell is folded; English, whatever the machine speaks.
 ENVIRONMENT = {"COLUMNS": "400", "TRACECODE_LANG": "en", "TRACECODE_SERVER": ""}

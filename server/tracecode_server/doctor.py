@@ -38,6 +38,8 @@ SYNC_SLOW_SECONDS = 0.05
 SYNC_TOO_QUICK_SECONDS = 0.00002
 FREE_BYTES_MIN: int = Settings.model_fields["disk_free_bytes_min"].default
 FREE_BYTES_WANTED: int = Settings.model_fields["disk_free_bytes_low"].default
+# Some seconds at full load: more is no passing lag.
+VIEWS_BEHIND_MAX = 1_000_000
 MEMORY_BYTES_WANTED = 1024**3
 OPEN_FILES_WANTED = 1_024
 # The year in which the nationwide collection became complete; an earlier clock was never set.
@@ -83,6 +85,7 @@ def examine(directory: Path, listen: str) -> list[Check]:
         lambda: check_person_key(directory),
         lambda: check_file_system(directory),
         lambda: check_space(directory),
+        lambda: check_views(directory),
         lambda: check_sync(directory),
         lambda: check_address(listen),
         check_encoding,
@@ -305,6 +308,29 @@ def check_address(listen: str) -> Check:
             "choose another: --listen 127.0.0.1:PORT",
         )
     return Check("address", Level.OK, f"{listen} is served by tracecode {version}")
+
+
+def check_views(directory: Path) -> Check:
+    """How far the views of a ledger are behind its journal."""
+    if not (directory / "views" / "data.mdb").exists():
+        return Check("views", Level.OK, "none yet")
+    remedy = "look into the service's log; tracecode rebuild-views builds them anew"
+    try:
+        # Not at the top of the file: what they stand on may be missing, and that is said elsewhere.
+        store = importlib.import_module("tracecode.views.store")
+        native = _load_native()
+        with native.Store(
+            str(directory), map_size_bytes=2**30, overlay_bytes_max=0, read_only=True
+        ) as journal:
+            last = journal.durable_sequence
+        with store.ViewStore(directory / "views", read_only=True) as views:
+            sequence = views.sequence
+    except Exception as error:
+        return Check("views", Level.WARN, str(error), remedy)
+    seen = f"up to entry {sequence:,} of {last:,}"
+    if last - sequence > VIEWS_BEHIND_MAX:
+        return Check("views", Level.WARN, seen, remedy)
+    return Check("views", Level.OK, seen)
 
 
 def check_encoding() -> Check:

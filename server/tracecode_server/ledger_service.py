@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 
@@ -60,12 +60,14 @@ class LedgerService:
         metrics: Metrics,
         stream_documents_max: int,
         stream_bytes_max: int,
+        read_views: Callable[[], ledger_service_pb2.ViewStatus | None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._reads = reads
         self._metrics = metrics
         self._stream_documents_max = stream_documents_max
         self._stream_bytes_max = stream_bytes_max
+        self._read_views = read_views
         self._crossing = Crossing()
         # Of the documents that come in unary calls and can be taken as bytes, by their kind.
         self._companies = {
@@ -179,7 +181,11 @@ class LedgerService:
     async def GetServiceInfo(
         self, request: ledger_service_pb2.GetServiceInfoRequest
     ) -> ledger_service_pb2.GetServiceInfoResponse:
-        return self._ledger.service_info()
+        info = self._ledger.service_info()
+        views = await self._reads.run(self._read_views)
+        if views is not None:
+            info.views.CopyFrom(views)
+        return info
 
     def drain(self) -> None:
         """Read no more documents from any stream; what was read is still answered."""

@@ -31,6 +31,7 @@ from tracecode_server.edges import Edges
 from tracecode_server.listener import Listener
 from tracecode_server.log import LibraryLog, build_log
 from tracecode_server.permissions import find_openings
+from tracecode_server.projection import Projection
 from tracecode_server.services import Services
 from tracecode_server.settings import Settings
 
@@ -192,10 +193,16 @@ async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.Filte
     gc.collect()
     gc.freeze()
     watch = asyncio.create_task(_watch_rule_base(ledger, settings, log))
+    projection = None
+    if settings.views and settings.data_directory is not None:
+        projection = Projection(settings.data_directory, log)
+        projection.start()
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for task in (watch, watch_disk, *waits):
         task.cancel()
     await edge.drain(settings.drain_seconds)
+    if projection is not None:
+        await projection.stop()
     return 1 if edge.engine_stopped.is_set() else 0
 
 

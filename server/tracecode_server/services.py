@@ -13,6 +13,7 @@ from tracecode_server.metrics import Metrics
 from tracecode_server.read_pool import ReadPool
 from tracecode_server.rule_base_service import RuleBaseService
 from tracecode_server.settings import Settings
+from tracecode_server.view_status import ViewStatus
 
 
 class Services:
@@ -21,9 +22,18 @@ class Services:
     def __init__(self, ledger: Ledger, settings: Settings, calls: Collector) -> None:
         """`calls` has the figures of the calls, to be scraped with all others."""
         self.metrics = Metrics(ledger, calls, settings.data_directory)
+        self._views = ViewStatus(
+            settings.data_directory, lambda: ledger.engine.sequence, ledger.engine.entries
+        )
+        self.metrics.registry.register(self._views)
         self._reads = ReadPool(settings.read_threads)
         self._ledger_service = LedgerService(
-            ledger, self._reads, self.metrics, settings.stream_documents_max, settings.stream_bytes_max
+            ledger,
+            self._reads,
+            self.metrics,
+            settings.stream_documents_max,
+            settings.stream_bytes_max,
+            self._views.read,
         )
         self._rule_base_service = RuleBaseService(ledger, self._reads, settings.data_directory)
         answering = {
@@ -47,3 +57,4 @@ class Services:
         self._rule_base_service.stop()
         self.metrics.stop()
         self._reads.close()
+        self._views.close()

@@ -121,6 +121,11 @@ class Settings(BaseSettings):
         ge=0,
         description="With less room nothing is written; questions are answered on, and it goes on by itself.",
     )
+    views: bool = Field(
+        True,
+        description="Keeps views of the journal (stock, profiles, the finding queue, Parquet files) in a "
+        "process that gives way to all others; engine lmdb only.",
+    )
     read_threads: int = Field(4, ge=1, le=64, description="Threads that read histories, documents and stock.")
     drain_seconds: float = Field(
         20.0, ge=0, description="Time that calls have to finish when the service is told to stop."

@@ -907,6 +907,7 @@ class GetServiceInfoResponse(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     rule_base_version: _builtins.str
     sequence: _builtins.int
@@ -916,6 +917,10 @@ class GetServiceInfoResponse(_message.Message):
     engine: _builtins.str
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def views(self) -> Global___ViewStatus:
+        """How far the views are; absent where none are kept."""
+
     def __init__(
         self,
         *,
@@ -925,11 +930,46 @@ class GetServiceInfoResponse(_message.Message):
         format: _builtins.int = ...,
         engine: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        views: Global___ViewStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "views", b"views"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "rule_base_version", b"rule_base_version", "sequence", b"sequence", "time", b"time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "rule_base_version", b"rule_base_version", "sequence", b"sequence", "time", b"time", "version", b"version", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetServiceInfoResponse: _TypeAlias = GetServiceInfoResponse  # noqa: Y015
+
+@_typing.final
+class ViewStatus(_message.Message):
+    """Views follow the journal in a process of their own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    ENTRIES_BEHIND_FIELD_NUMBER: _builtins.int
+    LAG_SECONDS_FIELD_NUMBER: _builtins.int
+    FILES_SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The entry up to which they are complete."""
+    entries_behind: _builtins.int
+    """Entries of the journal that they lack."""
+    lag_seconds: _builtins.float
+    """Age of the oldest entry that they lack, 0 when none is missing."""
+    files_sequence: _builtins.int
+    """The entry up to which Parquet files were written."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        entries_behind: _builtins.int = ...,
+        lag_seconds: _builtins.float = ...,
+        files_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries_behind", b"entries_behind", "files_sequence", b"files_sequence", "lag_seconds", b"lag_seconds", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ViewStatus: _TypeAlias = ViewStatus  # noqa: Y015

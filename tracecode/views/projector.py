@@ -158,7 +158,10 @@ class Projector:
             rest = PERIOD_SECONDS - (time.monotonic() - begun)
             # A long way behind there is nothing to wait for.
             if ended(0.0 if done >= ENTRIES_MAX // 2 else max(0.0, rest)):
-                return
+                break
+        # What is still missing after that, the next one counts in.
+        self.step()
+        self.write_files(whole=True)
 
     def close(self) -> None:
         """Stop following; what was counted in is brought to the disk."""

@@ -112,6 +112,12 @@ class Reader:
         value = self._txn.get(_STATUS_KEY)
         return {} if value is None else dict(json.loads(value))
 
+    @property
+    def files_sequence(self) -> int:
+        """The entry up to which Parquet files were written."""
+        value = self._txn.get(_FILES_KEY)
+        return 0 if value is None else int(_U64.unpack(value)[0])
+
     def get(self, key: bytes) -> bytes | None:
         """A record, or None."""
         value: bytes | None = self._txn.get(key)
@@ -151,7 +157,8 @@ class ViewStore:
         self.directory = directory
         self._lock = -1
         if read_only:
-            if not (directory / "data.mdb").exists():
+            # What is torn must not be looked into: LMDB would follow its pages anywhere.
+            if not (directory / "data.mdb").exists() or self._may_be_torn():
                 raise EngineStopped(f"{directory} holds no views yet; they are made while a ledger is served")
         else:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -260,9 +267,8 @@ class ViewStore:
     @property
     def files_sequence(self) -> int:
         """The entry up to which Parquet files were written."""
-        with self._env.begin() as txn:
-            value = txn.get(_FILES_KEY)
-        return 0 if value is None else int(_U64.unpack(value)[0])
+        with self.read() as reader:
+            return reader.files_sequence
 
     def change_files(self, sequence: int, added: dict[str, int], removed: Iterable[str] = ()) -> None:
         """From now on these files count, and those no more; all entries up to `sequence` are in some."""

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from tracecode_server.cli.backup import backup, restore
 from tracecode_server.cli.catalogue import import_app
-from tracecode_server.cli.check import doctor, fsck, version
+from tracecode_server.cli.check import doctor, fsck, rebuild_views, version
 from tracecode_server.cli.city import score, simulate
 from tracecode_server.cli.exit_code import end_with_exit_code, list_meanings
 from tracecode_server.cli.read import history, parse, verify
@@ -49,5 +49,6 @@ app.command(rich_help_panel="Keep")(restore)
 app.command(rich_help_panel="Simulate")(simulate)
 app.command(rich_help_panel="Simulate")(score)
 app.command(rich_help_panel="Check")(fsck)
+app.command("rebuild-views", rich_help_panel="Check")(rebuild_views)
 app.command(rich_help_panel="Check")(doctor)
 app.command(rich_help_panel="Check")(version)

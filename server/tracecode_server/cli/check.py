@@ -14,6 +14,7 @@ from tracecode.engine.records import FORMAT
 from tracecode.fsck import check as check_directory
 from tracecode.fsck import repair as repair_directory
 from tracecode.rule_base import RuleBase
+from tracecode.views.projector import rebuild
 from tracecode_server.cli.exit_code import ExitCode
 from tracecode_server.cli.screen import JsonOption, build_table, open_screen, show, track, write_json
 from tracecode_server.cli.target import SERVER_DEFAULT
@@ -69,6 +70,25 @@ def fsck(
         raise typer.Exit(ExitCode.FINDINGS)
     if not report.ok:
         raise typer.Exit(ExitCode.DATA_LOSS)
+
+
+def rebuild_views(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Data folder; a service that keeps its views must be stopped."),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Throw the views of a ledger away and build them again from its journal, Parquet files included.
+
+    Exit 4: the journal is not as it was written.
+    """
+    with track("entries") as bar:
+        sequence = rebuild(directory, bar.show)
+    if as_json:
+        write_json({"sequence": sequence})
+    else:
+        open_screen().print(Text(f"ok: views up to entry {sequence:,}", "green"))
 
 
 def doctor(
