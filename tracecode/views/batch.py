@@ -15,6 +15,24 @@ LATE_MICROSECONDS = 72 * 3_600_000_000
 """Received later than that after it happened, a document is counted as late (ours)."""
 
 
+_KEYS = [
+    "sequence",
+    "business_day",
+    "institution_code",
+    "operation",
+    "person_token",
+    "prescriber_token",
+    "operator_token",
+    "terminal_id",
+    "drug_code",
+    "split",
+    "lot",
+    "product",
+    "refused",
+]
+"""Columns by which views group; a new view adds its own."""
+
+
 class Batch:
     """What some entries in a row say."""
 
@@ -27,9 +45,10 @@ class Batch:
 
     @cached_property
     def rows(self) -> pa.Table:
-        """LINES, and beside it columns of 0 and 1 that add up to counts: `document` on the first row of each
-        document, `line` on the first row of each line, `coded` on each row with a code, `sale` on each row of
-        a sale that took place, and products of these; `quantity_e4` and `fen` as whole numbers."""
+        """What views group by, and columns of 0 and 1 that add up to counts: `document` on the first
+        row of each document, `line` on the first row of each line, `coded` on each row with a code, `sale` on
+        each row of a sale that took place, and products of these; `quantity_e4` and `sale_fen` as whole
+        numbers."""
         lines = self.lines
         one = pa.scalar(1, pa.int64())
         sequence = lines.column("sequence")
@@ -70,7 +89,7 @@ class Batch:
             "offline_document": pc.and_(document, lines.column("offline")),
             "cleared_document": pc.and_(document, lines.column("cleared")),
         }
-        table = pa.Table.from_batches([lines])
+        table = pa.Table.from_batches([lines.select(_KEYS)])
         for name, flag in flags.items():
             table = table.append_column(name, pc.if_else(flag, one, pa.scalar(0, pa.int64())))
         quantity = to_whole(lines.column("quantity"), 4)
@@ -81,12 +100,17 @@ class Batch:
     @cached_property
     def took_place(self) -> pa.Table:
         """The rows but for refused sales."""
-        return self.rows.filter(pc.invert(self.rows.column("refused")))
+        return keep(self.rows, pc.invert(self.rows.column("refused")))
 
     @cached_property
     def sales(self) -> pa.Table:
         """The rows of sales that took place."""
-        return self.rows.filter(pc.equal(self.rows.column("sale"), 1))
+        return keep(self.rows, pc.equal(self.rows.column("sale"), 1))
+
+
+def keep(rows: pa.Table, mask: Any) -> pa.Table:
+    """The rows where `mask` is true; texts are copied only where some are not."""
+    return rows if pc.all(mask).as_py() else rows.filter(mask)
 
 
 def to_whole(column: Any, decimals: int) -> Any:

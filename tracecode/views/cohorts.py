@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow.compute as pc
 
-from tracecode.views.batch import Batch
+from tracecode.views.batch import Batch, keep
 from tracecode.views.counters import Counters
 from tracecode.views.store import Writer
 
@@ -24,5 +24,5 @@ class CohortsView:
     def apply(self, batch: Batch, write: Writer) -> None:
         """Count rows in."""
         rows = batch.took_place
-        rows = rows.filter(pc.is_valid(rows["product"]))
+        rows = keep(rows, pc.is_valid(rows["product"]))
         COUNTERS.add(rows, ("product", "lot", "business_day"), write)

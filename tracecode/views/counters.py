@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tracecode.views.store import Reader, Writer
 
@@ -60,16 +60,11 @@ class Counters:
         grouped = rows.group_by(list(keys), use_threads=False).aggregate(
             [(name, "sum") for name in self.names]
         )
-        parts = [_plain(grouped.column(key)) for key in keys]
-        sums = [grouped.column(f"{name}_sum").fill_null(0).to_pylist() for name in self.names]
-        table = self.table
-        write.add(
-            (
-                (write_key(table, part), more)
-                for part, more in zip(zip(*parts, strict=True), zip(*sums, strict=True), strict=True)
-            ),
-            self.record,
-        )
+        written = _write_keys(self.table, [grouped.column(key) for key in keys])
+        # In key order neighbours lie on one page.
+        order = pc.sort_indices(written)
+        sums = [grouped.column(f"{name}_sum").fill_null(0).take(order).to_pylist() for name in self.names]
+        write.add(zip(written.take(order).to_pylist(), zip(*sums, strict=True), strict=True), self.record)
 
     def read(
         self, reader: Reader, *prefix: str | int
@@ -80,8 +75,18 @@ class Counters:
             yield read_key(key, self.kinds), dict(zip(self.names, record.unpack(value), strict=True))
 
 
-def _plain(column: pa.ChunkedArray) -> list[Any]:
-    if pa.types.is_date32(column.type):
-        column = column.cast(pa.int32())
-    values: list[Any] = column.to_pylist()
-    return values
+def _write_keys(table: bytes, columns: Sequence[pa.ChunkedArray]) -> pa.Array:
+    """What `write_key` gives, for whole columns."""
+    pieces: list[pa.Array | pa.Scalar] = [pa.scalar(table, pa.binary())]
+    for chunks in columns:
+        column = chunks.combine_chunks()
+        if pa.types.is_string(column.type):
+            pieces += [column.cast(pa.binary()), pa.scalar(b"\0", pa.binary())]
+            continue
+        if pa.types.is_date32(column.type):
+            column = column.cast(pa.int32())
+        # Of days and small numbers there are few.
+        few = pc.unique(column)
+        packed = pa.array([_DAY.pack(value) for value in few.to_pylist()], pa.binary())
+        pieces.append(packed.take(pc.index_in(column, value_set=few)))
+    return pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.binary()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow.compute as pc
 
-from tracecode.views.batch import Batch
+from tracecode.views.batch import Batch, keep
 from tracecode.views.counters import Counters
 from tracecode.views.store import Writer
 
@@ -26,5 +26,5 @@ class PersonDaysView:
     def apply(self, batch: Batch, write: Writer) -> None:
         """Count rows in."""
         rows = batch.sales
-        rows = rows.filter(pc.not_equal(rows["person_token"], ""))
+        rows = keep(rows, pc.not_equal(rows["person_token"], ""))
         COUNTERS.add(rows, ("person_token", "business_day", "institution_code"), write)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow.compute as pc
 
-from tracecode.views.batch import Batch
+from tracecode.views.batch import Batch, keep
 from tracecode.views.counters import Counters
 from tracecode.views.store import Writer
 
@@ -39,7 +39,7 @@ class StaffDaysView:
     def apply(self, batch: Batch, write: Writer) -> None:
         """Count rows in."""
         rows = batch.sales
-        rows = rows.filter(pc.not_equal(rows["prescriber_token"], ""))
+        rows = keep(rows, pc.not_equal(rows["prescriber_token"], ""))
         PRESCRIBERS.add(rows, ("institution_code", "business_day", "prescriber_token"), write)
         OPERATORS.add(
             batch.rows, ("institution_code", "business_day", "terminal_id", "operator_token"), write

@@ -83,15 +83,14 @@ class Writer:
         return list(_scan(self._txn, prefix, b""))
 
     def add(self, counts: Iterable[tuple[bytes, tuple[int, ...]]], record: Struct) -> None:
-        """Add to records of counters; a missing one counts 0."""
-        txn = self._txn
-        cursor = txn.cursor()
-        # In key order neighbours lie on one page.
-        for key, more in sorted(counts):
-            value = txn.get(key)
+        """Add to records of counters, best told in the order of keys; a missing one counts 0."""
+        get, put = self._txn.get, self._txn.cursor().put
+        pack, unpack = record.pack, record.unpack
+        for key, more in counts:
+            value = get(key)
             if value is not None:
-                more = tuple(map(int.__add__, record.unpack(value), more))
-            cursor.put(key, record.pack(*more))
+                more = tuple(map(int.__add__, unpack(value), more))
+            put(key, pack(*more))
 
 
 class Reader:
