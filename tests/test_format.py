@@ -14,7 +14,7 @@ from tracecode import _native
 from tracecode.code import read_scan
 from tracecode.engine import records
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
-from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
+from tracecode.v1 import case_pb2, catalogue_pb2, finding_pb2, journal_pb2
 
 TEXT = (Path(__file__).parent.parent / "native" / "FORMAT.md").read_text(encoding="utf-8")
 
@@ -29,6 +29,22 @@ _PRODUCT = catalogue_pb2.Product(
 )
 _HOLD = catalogue_pb2.Hold(hold_id="H1", code="82062330000000017919", start_date="2026-01-01")
 _LOT_HOLD = catalogue_pb2.Hold(hold_id="H2", identifier="8206233", lot_number="L1", start_date="2026-01-01")
+_CASE = case_pb2.Case(
+    case_number="130500-2026-000001",
+    state=case_pb2.CASE_STATE_PRELIMINARY_REVIEW,
+    institution_code="P13050000001",
+    etag="6",
+    event_count=1,
+)
+_STANDING = case_pb2.FindingStanding(
+    finding=case_pb2.FindingReference(
+        sequence=5,
+        type=finding_pb2.FINDING_TYPE_DUP_SALE_CROSS_ORG,
+        line_number=1,
+        code="82062330000000017919",
+    ),
+    case_number="130500-2026-000001",
+)
 _DOCUMENT_KEY = records.document_key(7, 1, "S1")
 
 # One record of each table, by the first byte of its key.
@@ -73,6 +89,14 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
         ).encode(),
     ),
     "U": (records.unknown_document_key("8999999", 5), b""),
+    "C": (records.case_key(1), _CASE.SerializeToString(deterministic=True)),
+    "N": (records.case_number_key("130500-2026-000001"), records.U64.pack(1)),
+    "F": (
+        records.finding_key(5, 14, 1, "82062330000000017919"),
+        _STANDING.SerializeToString(deterministic=True),
+    ),
+    "R": (records.desk_request_key("A1", "q1"), records.U64.pack(6)),
+    "V": (records.violations_key("P13050000001"), records.U64.pack(2)),
     "m": (records.meta_key("applied_sequence"), records.U64.pack(5)),
 }
 ENTRY = journal_pb2.JournalEntry(

@@ -5,6 +5,10 @@ TracecodeError
  |    +-- FieldInvalid                 a field is missing, too long, not a number, ...
  |    +-- DocumentReused               same identity, other content
  |    +-- RequestReused                same request_id, other document
+ +-- DeskRefused (ValueError)          what a person at the desk wants, as things stand, cannot be done
+ |    +-- EtagStale                    somebody else changed it in between; look again
+ |    +-- MoveRefused                  not from this state, or something is missing that it asks for
+ |    +-- FindingInCase                another open case has the finding
  +-- NotFound (LookupError)            asked for something the ledger does not know
  +-- Overloaded                        the engine pushes back; wait and send again
  |    +-- StorageFull                  no room on the disk or in the map; questions are answered on
@@ -49,6 +53,22 @@ class RequestReused(DocumentRejected):
     """The request_id was used before for another document."""
 
     reason = "REQUEST_REUSED"
+
+
+class DeskRefused(TracecodeError, ValueError):
+    """As things stand it cannot be done; nothing was. Look again, then decide anew."""
+
+
+class EtagStale(DeskRefused):
+    """The case is no longer as the caller saw it."""
+
+
+class MoveRefused(DeskRefused):
+    """The table of moves, or a bound, does not allow it."""
+
+
+class FindingInCase(DeskRefused):
+    """A finding belongs to one open case at a time; the message names it."""
 
 
 class NotFound(TracecodeError, LookupError):

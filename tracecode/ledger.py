@@ -6,7 +6,6 @@ answers complete. It judges nothing: that is the engine's, by the rules.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from tracecode import catalogue
 from tracecode.answer import DAY_SECONDS, answer_findings, answer_verdict, to_timestamp
 from tracecode.code import key_text, read_scan
 from tracecode.consumer import answer_consumer
+from tracecode.desk import Desk
 from tracecode.document import (
     BUSINESS_TIME_MAX,
     DOCUMENT_NUMBER_BYTES_MAX,
@@ -46,6 +46,7 @@ from tracecode.errors import (
 )
 from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.group_commit import GroupCommit, RecordedFuture
+from tracecode.paging import page_size, read_page_token, write_page_token
 from tracecode.person import PersonKey
 from tracecode.rule_base import Activation, RuleBase
 from tracecode.v1 import (
@@ -63,11 +64,8 @@ Row = TypeVar("Row")
 VerdictFuture = Future[finding_pb2.Verdict]
 RepliesFuture = Future[list[bytes | Exception]]
 VERSION = metadata.version("tracecode")
-PAGE_SIZE_DEFAULT = 100
-PAGE_SIZE_MAX = 1_000
 IMPORT_ROWS_MAX = 1_000
 REQUEST_ID_BYTES_MAX = 64
-PAGE_TOKEN_BYTES_MAX = 512
 IDENTIFIER_BYTES_MAX = 64
 PERSON_NAME_BYTES_MAX = 200
 NOTES_BYTES_MAX = 20_000
@@ -84,6 +82,7 @@ class Ledger:
         self._clock_ns = clock_ns
         self._commits = GroupCommit(engine)
         self._quantities = QuantityView(engine)
+        self.desk = Desk(engine, clock_ns, self._check_room)
 
     @classmethod
     def open(
@@ -306,10 +305,10 @@ class Ledger:
     ) -> ledger_service_pb2.ListCodeEventsResponse:
         """A page of a code's history in the order in which things happened. Raises FieldInvalid."""
         key = read_key(request.code)
-        page_size = _page_size(request.page_size)
-        start = _read_page_token(request.page_token, key)
-        events = self.engine.history(key, start, page_size + 1)
-        page = events[:page_size]
+        size = page_size(request.page_size)
+        start = read_page_token(request.page_token, key)
+        events = self.engine.history(key, start, size + 1)
+        page = events[:size]
         now = self._clock_ns() // NS
         for event in page:
             final = event.effective_time.seconds + PROVISIONAL_SECONDS
@@ -318,7 +317,7 @@ class Ledger:
         following = start + len(page)
         return ledger_service_pb2.ListCodeEventsResponse(
             events=page,
-            next_page_token=_page_token(following, key) if len(events) > page_size else "",
+            next_page_token=write_page_token(following, key) if len(events) > size else "",
             status=self.engine.code(key),
             as_of=self._as_of(),
         )
@@ -355,19 +354,19 @@ class Ledger:
         """Quantity stock of an institution by drug, with what is odd about it. Raises FieldInvalid."""
         check_institution_code("institution_code", request.institution_code)
         check_size("drug_code", request.drug_code, DRUG_CODE_BYTES_MAX)
-        page_size = _page_size(request.page_size)
+        size = page_size(request.page_size)
         binding = f"{request.institution_code}/{request.drug_code}".encode()
-        start = _read_page_token(request.page_token, binding)
+        start = read_page_token(request.page_token, binding)
         now = self._clock_ns() // NS
         sequence = self._quantities.catch_up()
         drugs = self._quantities.drugs(request.institution_code, request.drug_code)
-        page = self._quantities.stocks(request.institution_code, drugs[start : start + page_size])
+        page = self._quantities.stocks(request.institution_code, drugs[start : start + size])
         for stock in page:
             answer_findings(stock.findings, now, 0, asked=False)
         following = start + len(page)
         return ledger_service_pb2.ListStockResponse(
             stocks=page,
-            next_page_token=_page_token(following, binding) if following < len(drugs) else "",
+            next_page_token=write_page_token(following, binding) if following < len(drugs) else "",
             as_of=finding_pb2.AsOf(sequence=sequence, time=Timestamp(seconds=now)),
         )
 
@@ -431,14 +430,14 @@ class Ledger:
         self, request: rule_base_service_pb2.ListRuleBasesRequest
     ) -> rule_base_service_pb2.ListRuleBasesResponse:
         """A page of all versions, the one that holds last first, without texts. Raises FieldInvalid."""
-        page_size = _page_size(request.page_size)
-        start = _read_page_token(request.page_token, b"rule bases")
+        size = page_size(request.page_size)
+        start = read_page_token(request.page_token, b"rule bases")
         changes = self.engine.rule_bases.changes[::-1]
-        page = changes[start : start + page_size]
+        page = changes[start : start + size]
         following = start + len(page)
         return rule_base_service_pb2.ListRuleBasesResponse(
             rule_bases=[self._rule_base_message(change) for change in page],
-            next_page_token=_page_token(following, b"rule bases") if following < len(changes) else "",
+            next_page_token=write_page_token(following, b"rule bases") if following < len(changes) else "",
         )
 
     def get_rule_base(self, sequence: int) -> rule_base_service_pb2.RuleBase:
@@ -574,27 +573,3 @@ def _result(counts: ImportCounts) -> catalogue_service_pb2.ImportResult:
         unchanged=counts.unchanged,
         sequence=counts.sequence,
     )
-
-
-def _page_size(asked: int) -> int:
-    if asked < 0:
-        raise FieldInvalid("page_size", "must not be negative; 0 takes the default")
-    return min(asked or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-
-
-def _page_token(start: int, binding: bytes) -> str:
-    """A position, bound to the question so that a token of another question is refused (AIP-158)."""
-    return base64.urlsafe_b64encode(str(start).encode() + b":" + binding).decode()
-
-
-def _read_page_token(token: str, binding: bytes) -> int:
-    if not token:
-        return 0
-    check_size("page_token", token, PAGE_TOKEN_BYTES_MAX)
-    try:
-        start, _, bound = base64.urlsafe_b64decode(token.encode()).partition(b":")
-        if bound == binding and start.isdigit():
-            return int(start)
-    except ValueError:
-        pass
-    raise FieldInvalid("page_token", "is not from an answer to this question; start from the first page")

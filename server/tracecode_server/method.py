@@ -23,6 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from tracecode.errors import EngineStopped
 from tracecode.v1 import (
+    case_service_pb2,
     catalogue_service_pb2,
     consumer_service_pb2,
     ledger_service_pb2,
@@ -44,6 +45,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     catalogue_service_pb2.DESCRIPTOR.services_by_name["CatalogueService"],
     consumer_service_pb2.DESCRIPTOR.services_by_name["ConsumerService"],
     rule_base_service_pb2.DESCRIPTOR.services_by_name["RuleBaseService"],
+    case_service_pb2.DESCRIPTOR.services_by_name["CaseService"],
 )
 
 # A peer over its limits is told each time; the log is told so often.

@@ -21,6 +21,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from tracecode.cases.area_grid import AreaGrid
 from tracecode.errors import RuleBaseInvalid, TracecodeError
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
@@ -121,13 +122,18 @@ def open_ledger(settings: Settings, clock_ns: Callable[[], int] = time.time_ns) 
         if opening.is_writable:
             raise ValueError(f"{opening.seen}; run: {opening.remedy}")
     rule_base = RuleBase.load(settings.rule_base_file) if settings.rule_base_file is not None else None
-    return Ledger.open(
+    area_grid = (
+        AreaGrid.read(settings.area_grid_file) if settings.area_grid_file is not None else AreaGrid({})
+    )
+    ledger = Ledger.open(
         settings.data_directory,
         engine=settings.engine,
         person_key=read_person_key(settings),
         rule_base=rule_base,
         clock_ns=clock_ns,
     )
+    ledger.desk.area_grid = area_grid
+    return ledger
 
 
 def read_person_key(settings: Settings) -> PersonKey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client.registry import Collector
 
 from tracecode.ledger import Ledger
+from tracecode_server.case_service import CaseService
 from tracecode_server.catalogue_service import CatalogueService
 from tracecode_server.consumer_service import ConsumerService
 from tracecode_server.ledger_service import LedgerService
@@ -43,6 +44,7 @@ class Services:
                 ledger, self._reads, settings.consumer_questions_per_second_max
             ),
             "RuleBaseService": self._rule_base_service,
+            "CaseService": CaseService(ledger.desk, self._reads),
         }
         self.by_name: dict[str, object] = {
             descriptor.full_name: answering[descriptor.name] for descriptor in SERVICES

@@ -55,6 +55,10 @@ class Settings(BaseSettings):
         description="Rule base (TOML), put in force at start and whenever the file changes; without it the "
         "one in force stays.",
     )
+    area_grid_file: Path | None = Field(
+        None,
+        description="Who answers for which area (CSV: area,owner): gets its new cases. Read at start.",
+    )
     listen: str = Field(
         "127.0.0.1:3505", description="Address of the gRPC service; loopback only, port 0 = any free port."
     )

@@ -65,6 +65,13 @@ TABLE: dict[type[BaseException], Row] = {
         "RULE_BASE_INVALID",
         "规则库文件有误，原规则库继续有效，请按提示修改",
     ),
+    errors.EtagStale: Row(grpc.StatusCode.ABORTED, "ETAG_STALE", "该事项已被他人更新，请刷新后重新操作"),
+    errors.MoveRefused: Row(
+        grpc.StatusCode.FAILED_PRECONDITION, "MOVE_REFUSED", "当前状态下不能进行此操作，请核对办理流程"
+    ),
+    errors.FindingInCase: Row(
+        grpc.StatusCode.FAILED_PRECONDITION, "FINDING_IN_CASE", "该疑点已在其他未销号的案件中"
+    ),
     errors.NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "未找到所查询的内容"),
     PeerOverLimit: Row(
         grpc.StatusCode.RESOURCE_EXHAUSTED, "PEER_OVER_LIMIT", "本机请求过于频繁，请稍后重试", 0.5

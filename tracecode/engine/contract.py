@@ -10,6 +10,8 @@ Duties, in the words of RFC 2119:
   after a restart, and MUST be as durable as a first write.
 * A document that is rejected MUST leave no trace; the others of the call are not affected.
 * `verify` writes nothing.
+* An act at the desk is judged against what the acts before it left, in the order of its entries: of two that
+  name the same last event, one is kept. It MUST NOT change what is thought of a document.
 * An engine MUST NOT guess: bytes that fail their checksum raise DataLoss.
 
 The contract is batch-oriented and knows nothing of get and put, so a distributed engine can fulfil it
@@ -27,7 +29,15 @@ from tracecode.engine.rule_bases import RuleBases
 from tracecode.errors import DocumentRejected
 from tracecode.life_cycle import Event, InstitutionFacts
 from tracecode.rule_base import FROM_FILE, Activation, RuleBase
-from tracecode.v1 import catalogue_pb2, code_pb2, document_pb2, finding_pb2, ledger_service_pb2
+from tracecode.v1 import (
+    case_pb2,
+    catalogue_pb2,
+    code_pb2,
+    document_pb2,
+    finding_pb2,
+    journal_pb2,
+    ledger_service_pb2,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,19 @@ class ImportCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class DeskAnswer:
+    """What became of an act at the desk: its entry, and what it changed as that entry left it.
+
+    `repeat`: it had been kept before, as entry `sequence`; what it changed is told as it is now.
+    """
+
+    sequence: int
+    case: case_pb2.Case | None = None
+    finding: case_pb2.FindingStanding | None = None
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentRecord:
     """A document the ledger knows, with the verdict first given and the one standing now."""
 
@@ -119,8 +142,8 @@ class DocumentRecord:
 
 class Engine(Protocol):
     """Judges, keeps and answers. Calls are made by one thread at a time, except that `verify`, `code`,
-    `history`, `standing_sales`, `facts`, `document`, `product`, `institution` and `entries` MUST be safe
-    beside `record`."""
+    `history`, `standing_sales`, `facts`, `document`, `product`, `institution`, `case`, `cases`,
+    `case_events`, `finding_standing` and `entries` MUST be safe beside `record`."""
 
     name: str
 
@@ -186,6 +209,23 @@ class Engine(Protocol):
     @property
     def rule_bases(self) -> RuleBases:
         """All rule bases of the journal, and which one judges when."""
+
+    def act(self, acts: Sequence[journal_pb2.JournalEntry], now_ns: int) -> list[DeskAnswer | Exception]:
+        """Judge and keep in order, in one commit, what people do at the desk; an answer for each, or why it
+        was refused. An act is an entry with its content alone."""
+
+    def case(self, case_number: str) -> case_pb2.Case | None:
+        """A case as it stands, or None."""
+
+    def cases(self, before: int, limit: int) -> list[tuple[int, case_pb2.Case]]:
+        """The cases with ordinals below `before` (0 = all), the newest first, at most `limit`, each with its
+        ordinal."""
+
+    def case_events(self, case_number: str) -> list[journal_pb2.JournalEntry]:
+        """The entries of a case, the first first; empty if there is no such case."""
+
+    def finding_standing(self, reference: case_pb2.FindingReference) -> case_pb2.FindingStanding:
+        """What people have made of a finding."""
 
     @property
     def rule_base(self) -> RuleBase:

@@ -25,7 +25,7 @@ from tracecode.document import (
     day_date,
     freeze_document,
 )
-from tracecode.engine import records
+from tracecode.engine import desk, records
 from tracecode.engine.document_codes import ReadDocument
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
 from tracecode.errors import DataLoss
@@ -653,6 +653,8 @@ class Index:
                     self._put_replacement(replacement)
             case "rule_base_change":
                 self.store.put(records.meta_key("rule_base"), records.U64.pack(entry.sequence))
+            case "case_event" | "finding_act" | "access_record":
+                desk.apply(self.store, entry)
             case _:
                 raise DataLoss(f"journal entry {entry.sequence} has no content this version knows")
 

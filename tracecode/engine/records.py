@@ -50,6 +50,11 @@ class Table(IntEnum):
     UNRECEIVED = ord("w")
     UNKNOWN_PRODUCT = ord("u")
     UNKNOWN_DOCUMENT = ord("U")
+    CASE = ord("C")
+    CASE_NUMBER = ord("N")
+    FINDING = ord("F")
+    DESK_REQUEST = ord("R")
+    VIOLATIONS = ord("V")
     META = ord("m")
 
 
@@ -176,6 +181,31 @@ def number_deletion_key(
 ) -> bytes:
     """Of one deletion (entry `sequence`) by document number: as by batch serial, behind a NUL."""
     return batch_deletion_key(institution_number, deleted_type, "\0" + document_number, sequence)
+
+
+def case_key(ordinal: int) -> bytes:
+    """Of the ordinal-th case of the ledger, from 1 (a serialized Case): the newest needs no scan."""
+    return b"C" + struct.pack(">Q", ordinal)
+
+
+def case_number_key(case_number: str) -> bytes:
+    """From a case's number to its ordinal, u64."""
+    return b"N" + case_number.encode()
+
+
+def finding_key(sequence: int, finding_type: int, line_number: int, code: str) -> bytes:
+    """Of what people made of a finding (a serialized FindingStanding)."""
+    return b"F" + struct.pack(">QHI", sequence, finding_type, line_number) + code.encode()
+
+
+def desk_request_key(actor: str, request_id: str) -> bytes:
+    """Of a person's request_id at the desk; the value is the entry, u64."""
+    return b"R" + actor.encode() + b"\0" + request_id.encode()
+
+
+def violations_key(institution_code: str) -> bytes:
+    """How many cases of an institution are closed with a violation, u64."""
+    return b"V" + institution_code.encode()
 
 
 def group(key: bytes) -> bytes | None:

@@ -27,17 +27,25 @@ from tracecode.document import (
     Operation,
     check_institution_code,
 )
-from tracecode.engine import records
-from tracecode.engine.contract import DocumentRecord, ImportCounts, Recorded, Submission, Submissions
+from tracecode.engine import desk, records
+from tracecode.engine.contract import (
+    DeskAnswer,
+    DocumentRecord,
+    ImportCounts,
+    Recorded,
+    Submission,
+    Submissions,
+)
 from tracecode.engine.index import EVENTS_MAX, Index, Store, StoredDocument, identifier_of
 from tracecode.engine.judge import Judge, Repeat, refuses
 from tracecode.engine.records import CodeFlag, CodeRecord
 from tracecode.engine.rule_bases import RuleBases
-from tracecode.errors import DocumentRejected, FieldInvalid
+from tracecode.errors import DeskRefused, DocumentRejected, FieldInvalid, NotFound
 from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.life_cycle import Event, InstitutionFacts, State
 from tracecode.rule_base import FROM_FILE, Activation, RuleBase
 from tracecode.v1 import (
+    case_pb2,
     catalogue_pb2,
     code_pb2,
     document_pb2,
@@ -429,6 +437,54 @@ class StoreEngine:
             self.index.apply(entry)
             self.store.commit()
         return ImportCounts(created, updated, unchanged, self.store.sequence)
+
+    # The desk.
+
+    def act(self, acts: Sequence[journal_pb2.JournalEntry], now_ns: int) -> list[DeskAnswer | Exception]:
+        """Judge and keep what people do at the desk, in one commit; an answer for each."""
+        answers: list[DeskAnswer | Exception] = []
+        with self._writing():
+            self._receive_time_ns = max(now_ns, self._receive_time_ns)
+            for act in acts:
+                try:
+                    answers.append(self._act_one(act))
+                except (DeskRefused, FieldInvalid, NotFound) as refused:
+                    # Nothing was written for it.
+                    answers.append(refused)
+            self.store.commit()
+        return answers
+
+    def _act_one(self, act: journal_pb2.JournalEntry) -> DeskAnswer:
+        entry = journal_pb2.JournalEntry()
+        entry.CopyFrom(act)
+        entry.sequence = self.store.sequence + 1
+        entry.receive_time_ns = self._receive_time_ns
+        earlier = desk.judge(self.index, entry)
+        if earlier:
+            return desk.answer(self.store, desk.read_entry(self.store, earlier), repeat=True)
+        self._append(entry)
+        self.index.apply(entry)
+        return desk.answer(self.store, entry)
+
+    def case(self, case_number: str) -> case_pb2.Case | None:
+        """A case as it stands, or None."""
+        with self._lock:
+            return desk.find_case(self.store, case_number)
+
+    def cases(self, before: int, limit: int) -> list[tuple[int, case_pb2.Case]]:
+        """The cases with ordinals below `before`, the newest first."""
+        with self._lock:
+            return desk.list_cases(self.store, before, limit)
+
+    def case_events(self, case_number: str) -> list[journal_pb2.JournalEntry]:
+        """The entries of a case, the first first."""
+        with self._lock:
+            return desk.list_events(self.store, case_number)
+
+    def finding_standing(self, reference: case_pb2.FindingReference) -> case_pb2.FindingStanding:
+        """What people have made of a finding."""
+        with self._lock:
+            return desk.find_standing(self.store, reference)
 
     # The journal.
 

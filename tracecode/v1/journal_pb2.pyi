@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tracecode.v1 import case_pb2 as _case_pb2
 from tracecode.v1 import catalogue_pb2 as _catalogue_pb2
 from tracecode.v1 import finding_pb2 as _finding_pb2
 import builtins as _builtins
@@ -35,6 +36,9 @@ class JournalEntry(_message.Message):
     HOLD_IMPORT_FIELD_NUMBER: _builtins.int
     CODE_REPLACEMENT_IMPORT_FIELD_NUMBER: _builtins.int
     RULE_BASE_CHANGE_FIELD_NUMBER: _builtins.int
+    CASE_EVENT_FIELD_NUMBER: _builtins.int
+    FINDING_ACT_FIELD_NUMBER: _builtins.int
+    ACCESS_RECORD_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """From 1, without a gap."""
     receive_time_ns: _builtins.int
@@ -53,6 +57,14 @@ class JournalEntry(_message.Message):
     def code_replacement_import(self) -> Global___CodeReplacementImport: ...
     @_builtins.property
     def rule_base_change(self) -> Global___RuleBaseChange: ...
+    @_builtins.property
+    def case_event(self) -> _case_pb2.CaseEvent:
+        """What people do at the regulator's desk. It changes no verdict."""
+
+    @_builtins.property
+    def finding_act(self) -> _case_pb2.FindingAct: ...
+    @_builtins.property
+    def access_record(self) -> _case_pb2.AccessRecord: ...
     def __init__(
         self,
         *,
@@ -65,12 +77,15 @@ class JournalEntry(_message.Message):
         hold_import: Global___HoldImport | None = ...,
         code_replacement_import: Global___CodeReplacementImport | None = ...,
         rule_base_change: Global___RuleBaseChange | None = ...,
+        case_event: _case_pb2.CaseEvent | None = ...,
+        finding_act: _case_pb2.FindingAct | None = ...,
+        access_record: _case_pb2.AccessRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["code_replacement_import", b"code_replacement_import", "content", b"content", "document", b"document", "hold_import", b"hold_import", "institution_import", b"institution_import", "product_import", b"product_import", "revision", b"revision", "rule_base_change", b"rule_base_change"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access_record", b"access_record", "case_event", b"case_event", "code_replacement_import", b"code_replacement_import", "content", b"content", "document", b"document", "finding_act", b"finding_act", "hold_import", b"hold_import", "institution_import", b"institution_import", "product_import", b"product_import", "revision", b"revision", "rule_base_change", b"rule_base_change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_replacement_import", b"code_replacement_import", "content", b"content", "document", b"document", "hold_import", b"hold_import", "institution_import", b"institution_import", "product_import", b"product_import", "receive_time_ns", b"receive_time_ns", "revision", b"revision", "rule_base_change", b"rule_base_change", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_record", b"access_record", "case_event", b"case_event", "code_replacement_import", b"code_replacement_import", "content", b"content", "document", b"document", "finding_act", b"finding_act", "hold_import", b"hold_import", "institution_import", b"institution_import", "product_import", b"product_import", "receive_time_ns", b"receive_time_ns", "revision", b"revision", "rule_base_change", b"rule_base_change", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["document", "revision", "product_import", "institution_import", "hold_import", "code_replacement_import", "rule_base_change"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["document", "revision", "product_import", "institution_import", "hold_import", "code_replacement_import", "rule_base_change", "case_event", "finding_act", "access_record"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 

@@ -1,0 +1,297 @@
+"""What people do at the regulator's desk, as the engine keeps it.
+
+`judge` reads only and says why an act cannot be kept; `apply` is the whole meaning of a kept one for the
+index, and asks nothing. Neither touches a document's records: no verdict depends on the desk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tracecode.cases import case as cases
+from tracecode.document import NS, china_day, day_date
+from tracecode.engine import records
+from tracecode.engine.contract import DeskAnswer
+from tracecode.errors import DataLoss, EtagStale, FieldInvalid, FindingInCase, NotFound
+from tracecode.v1 import case_pb2, finding_pb2, journal_pb2
+
+if TYPE_CHECKING:
+    # An index applies entries by this module.
+    from tracecode.engine.index import Index, Store
+
+QUESTION_BYTES_MAX = 2_000
+METHOD_BYTES_MAX = 200
+
+_CASES = "cases"
+
+
+# --- Reading ------------------------------------------------------------------------------------
+
+
+def find_case(store: Store, case_number: str) -> case_pb2.Case | None:
+    """A case by its number, or None."""
+    ordinal = _read_number(store, records.case_number_key(case_number))
+    return _read_case(store, ordinal) if ordinal else None
+
+
+def list_cases(store: Store, before: int, limit: int) -> list[tuple[int, case_pb2.Case]]:
+    """The cases with ordinals below `before` (0 = all), the newest first, at most `limit`."""
+    last = _read_number(store, records.meta_key(_CASES))
+    newest = min(before - 1, last) if before else last
+    return [(ordinal, _read_case(store, ordinal)) for ordinal in range(newest, max(0, newest - limit), -1)]
+
+
+def list_events(store: Store, case_number: str) -> list[journal_pb2.JournalEntry]:
+    """The entries of a case, the first first: each names the one before."""
+    case = find_case(store, case_number)
+    sequence = int(case.etag) if case is not None else 0
+    entries = []
+    while sequence:
+        entry = read_entry(store, sequence)
+        entries.append(entry)
+        sequence = entry.case_event.previous_sequence
+    return entries[::-1]
+
+
+def find_standing(store: Store, reference: case_pb2.FindingReference) -> case_pb2.FindingStanding:
+    """What people have made of a finding; nothing but its name if nobody has looked at it."""
+    value = store.get(_finding_key(reference))
+    if value is None:
+        return case_pb2.FindingStanding(finding=reference)
+    return case_pb2.FindingStanding.FromString(value)
+
+
+def read_entry(store: Store, sequence: int) -> journal_pb2.JournalEntry:
+    """An entry that the index names. Raises DataLoss."""
+    value = store.entry(sequence)
+    if value is None:
+        raise DataLoss(f"journal entry {sequence} is missing; restore the journal from a backup")
+    return journal_pb2.JournalEntry.FromString(value)
+
+
+def _read_case(store: Store, ordinal: int) -> case_pb2.Case:
+    value = store.get(records.case_key(ordinal))
+    if value is None:
+        raise DataLoss(f"the index does not know case {ordinal}; run tracecode fsck")
+    return case_pb2.Case.FromString(value)
+
+
+def _read_number(store: Store, key: bytes) -> int:
+    value = store.get(key)
+    return 0 if value is None else int(records.U64.unpack(value)[0])
+
+
+def _finding_key(reference: case_pb2.FindingReference) -> bytes:
+    return records.finding_key(reference.sequence, reference.type, reference.line_number, reference.code)
+
+
+# --- Judging ------------------------------------------------------------------------------------
+
+
+def judge(index: Index, entry: journal_pb2.JournalEntry) -> int:
+    """0 if the act may be kept as this entry; the entry that it is already, if it was sent again.
+
+    Completes what only the ledger knows: the number of a new case, the day a move gives time until. Raises
+    FieldInvalid, DeskRefused, NotFound.
+    """
+    match entry.WhichOneof("content"):
+        case "case_event":
+            return _judge_case_event(index, entry)
+        case "finding_act":
+            return _judge_finding_act(index, entry)
+        case "access_record":
+            _check_access(entry.access_record)
+            return 0
+        case _:
+            raise FieldInvalid("content", "is no act of the desk")
+
+
+def _judge_case_event(index: Index, entry: journal_pb2.JournalEntry) -> int:
+    event, store = entry.case_event, index.store
+    if event.HasField("opening"):
+        return _judge_opening(index, entry)
+    case = find_case(store, event.case_number)
+    if case is None:
+        raise NotFound(f"there is no case {event.case_number!r}")
+    cases.check_event(event)
+    if case.etag != str(event.previous_sequence):
+        if _is_repeat(read_entry(store, int(case.etag)).case_event, event):
+            return int(case.etag)
+        raise EtagStale(f"{event.case_number} was changed by entry {case.etag}; look at it again")
+    cases.check_follows(case, event, entry.receive_time_ns)
+    if event.HasField("findings_addition"):
+        _check_findings(index, event.case_number, event.findings_addition.findings)
+    return 0
+
+
+def _is_repeat(last: case_pb2.CaseEvent, event: case_pb2.CaseEvent) -> bool:
+    """Whether an event is the one that is the last of its case, but for what the ledger wrote into it."""
+    if last.previous_sequence != event.previous_sequence:
+        return False
+    completed = case_pb2.CaseEvent()
+    completed.CopyFrom(event)
+    if completed.HasField("move"):
+        completed.move.from_state = last.move.from_state
+        completed.move.due_date = last.move.due_date
+    return completed == last
+
+
+def _judge_opening(index: Index, entry: journal_pb2.JournalEntry) -> int:
+    event, store = entry.case_event, index.store
+    opening = event.opening
+    cases.check_event(event)
+    if event.request_id:
+        earlier = _read_number(store, records.desk_request_key(event.actor, event.request_id))
+        if earlier:
+            if _is_same_opening(read_entry(store, earlier).case_event, event):
+                return earlier
+            raise FieldInvalid("request_id", "was used for another case; make a new one")
+    _check_findings(index, "", opening.findings)
+    year = day_date(china_day(entry.receive_time_ns // NS)).year
+    serial = _read_number(store, _serial_key(opening.division_code, year)) + 1
+    event.case_number = cases.case_number(opening.division_code, year, serial)
+    event.previous_sequence = 0
+    opening.earlier_violation_count = _read_number(store, records.violations_key(opening.institution_code))
+    return 0
+
+
+def _is_same_opening(kept: case_pb2.CaseEvent, event: case_pb2.CaseEvent) -> bool:
+    completed = case_pb2.CaseEvent()
+    completed.CopyFrom(event)
+    completed.case_number = kept.case_number
+    completed.opening.earlier_violation_count = kept.opening.earlier_violation_count
+    return completed == kept
+
+
+def _check_findings(index: Index, case_number: str, references: Sequence[case_pb2.FindingReference]) -> None:
+    for position, reference in enumerate(references):
+        check_finding(index, f"findings[{position}]", reference)
+        in_case = find_standing(index.store, reference).case_number
+        if in_case and in_case != case_number:
+            other = find_case(index.store, in_case)
+            if other is not None and other.state != case_pb2.CASE_STATE_CLOSED:
+                raise FindingInCase(f"findings[{position}] is in case {in_case}, which is not closed")
+
+
+def check_finding(index: Index, field: str, reference: case_pb2.FindingReference) -> None:
+    """Raises FieldInvalid where a document never had the finding, neither at first nor now."""
+    found: list[finding_pb2.Finding] = []
+    value = index.store.entry(reference.sequence) if reference.sequence <= index.store.sequence else None
+    if value is not None:
+        entry = journal_pb2.JournalEntry.FromString(value)
+        if entry.HasField("document"):
+            found += entry.document.findings
+            found += index.standing_findings(index.stored(reference.sequence))[0]
+    if not any(
+        (finding.type, finding.line_number, finding.code)
+        == (reference.type, reference.line_number, reference.code)
+        for finding in found
+    ):
+        raise FieldInvalid(field, f"entry {reference.sequence} has no such finding")
+
+
+def _judge_finding_act(index: Index, entry: journal_pb2.JournalEntry) -> int:
+    act, store = entry.finding_act, index.store
+    cases.check_text("actor", act.actor, cases.ACTOR_BYTES_MAX, required=True)
+    cases.check_text("reason", act.reason, cases.NOTE_BYTES_MAX, required=True, lines=True)
+    cases.check_references("finding", [act.finding])
+    standing = find_standing(store, act.finding)
+    if standing.act_sequence != act.previous_sequence:
+        if standing.act_sequence and read_entry(store, standing.act_sequence).finding_act == act:
+            return standing.act_sequence
+        raise EtagStale(f"the finding was judged by entry {standing.act_sequence}; look at it again")
+    check_finding(index, "finding", act.finding)
+    if act.decision not in _DECISIONS_AFTER.get(standing.decision, ()):
+        before = case_pb2.FindingDecision.Name(standing.decision).removeprefix("FINDING_DECISION_")
+        raise FieldInvalid("decision", f"cannot follow {before}")
+    return 0
+
+
+_DECISIONS_AFTER = {
+    case_pb2.FINDING_DECISION_UNSPECIFIED: (
+        case_pb2.FINDING_DECISION_CONFIRMED,
+        case_pb2.FINDING_DECISION_DISMISSED,
+    ),
+    case_pb2.FINDING_DECISION_CONFIRMED: (
+        case_pb2.FINDING_DECISION_CLOSED,
+        case_pb2.FINDING_DECISION_DISMISSED,
+    ),
+    case_pb2.FINDING_DECISION_DISMISSED: (case_pb2.FINDING_DECISION_REOPENED,),
+    case_pb2.FINDING_DECISION_CLOSED: (case_pb2.FINDING_DECISION_REOPENED,),
+    case_pb2.FINDING_DECISION_REOPENED: (
+        case_pb2.FINDING_DECISION_CONFIRMED,
+        case_pb2.FINDING_DECISION_DISMISSED,
+    ),
+}
+
+
+def _check_access(access: case_pb2.AccessRecord) -> None:
+    cases.check_text("actor", access.actor, cases.ACTOR_BYTES_MAX, required=True)
+    cases.check_text("peer", access.peer, METHOD_BYTES_MAX)
+    cases.check_text("method", access.method, METHOD_BYTES_MAX, required=True)
+    cases.check_text("question", access.question, QUESTION_BYTES_MAX, lines=True)
+    cases.check_text("reason", access.reason, cases.NOTE_BYTES_MAX, lines=True)
+
+
+# --- Applying -----------------------------------------------------------------------------------
+
+
+def apply(store: Store, entry: journal_pb2.JournalEntry) -> None:
+    """Change the index by an act that was kept."""
+    match entry.WhichOneof("content"):
+        case "case_event":
+            _apply_case_event(store, entry)
+        case "finding_act":
+            standing = find_standing(store, entry.finding_act.finding)
+            standing.decision = entry.finding_act.decision
+            standing.act_sequence = entry.sequence
+            _put_standing(store, standing)
+
+
+def _apply_case_event(store: Store, entry: journal_pb2.JournalEntry) -> None:
+    event = entry.case_event
+    before: case_pb2.Case | None = None
+    ordinal = _read_number(store, records.case_number_key(event.case_number))
+    if ordinal:
+        before = _read_case(store, ordinal)
+    else:
+        ordinal = _read_number(store, records.meta_key(_CASES)) + 1
+        _put_number(store, records.meta_key(_CASES), ordinal)
+        _put_number(store, records.case_number_key(event.case_number), ordinal)
+        division, year, serial = event.case_number.split("-")
+        _put_number(store, _serial_key(division, int(year)), int(serial))
+        if event.request_id:
+            _put_number(store, records.desk_request_key(event.actor, event.request_id), entry.sequence)
+    after = cases.fold(before, event, entry.sequence, entry.receive_time_ns)
+    store.put(records.case_key(ordinal), after.SerializeToString(deterministic=True))
+    for reference in (*event.opening.findings, *event.findings_addition.findings):
+        standing = find_standing(store, reference)
+        standing.case_number = event.case_number
+        _put_standing(store, standing)
+    change = cases.counts_as_violation(after) - (before is not None and cases.counts_as_violation(before))
+    if change:
+        key = records.violations_key(after.institution_code)
+        _put_number(store, key, _read_number(store, key) + change)
+
+
+def _put_standing(store: Store, standing: case_pb2.FindingStanding) -> None:
+    store.put(_finding_key(standing.finding), standing.SerializeToString(deterministic=True))
+
+
+def _put_number(store: Store, key: bytes, number: int) -> None:
+    store.put(key, records.U64.pack(number))
+
+
+def _serial_key(division_code: str, year: int) -> bytes:
+    return records.meta_key(f"cases_{division_code}_{year:04}")
+
+
+def answer(store: Store, entry: journal_pb2.JournalEntry, *, repeat: bool = False) -> DeskAnswer:
+    """What is told of an act that was just kept, or had been before."""
+    case, finding = None, None
+    if entry.HasField("case_event"):
+        case = find_case(store, entry.case_event.case_number)
+    elif entry.HasField("finding_act"):
+        finding = find_standing(store, entry.finding_act.finding)
+    return DeskAnswer(entry.sequence, case, finding, repeat)
