@@ -16,8 +16,15 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tracecode.attachments import Attachments, Upload
 from tracecode.cases.area_grid import AreaGrid
-from tracecode.cases.case import CASE_NUMBER_BYTES_MAX, check_references, check_text
+from tracecode.cases.case import (
+    ATTACHMENT_BYTES_MAX,
+    CASE_NUMBER_BYTES_MAX,
+    check_file_name,
+    check_references,
+    check_text,
+)
 from tracecode.document import NS
 from tracecode.engine.contract import DeskAnswer, Engine
 from tracecode.engine.desk import QUESTION_BYTES_MAX
@@ -40,8 +47,10 @@ class Desk:
         engine: Engine,
         clock_ns: Callable[[], int],
         check_room: Callable[[], None],
+        attachments: Attachments,
     ) -> None:
         """`check_room` raises StorageFull while nothing may be written."""
+        self.attachments = attachments
         self.area_grid = AreaGrid({})
         self._engine = engine
         self._clock_ns = clock_ns
@@ -146,6 +155,28 @@ class Desk:
         addition = case_pb2.FindingsAddition(findings=request.findings)
         return self._change(_event(request, findings_addition=addition))
 
+    def begin_attachment(self, header: case_service_pb2.AttachFileHeader) -> Upload:
+        """A file that comes for a case; hand it to `attach_file` when it is there. Raises NotFound,
+        FieldInvalid, StorageFull."""
+        self._check_room()
+        check_file_name("name", header.name)
+        self.get_case(header.case_number)
+        return self.attachments.begin(ATTACHMENT_BYTES_MAX)
+
+    def attach_file(
+        self, header: case_service_pb2.AttachFileHeader, upload: Upload
+    ) -> case_service_pb2.AttachFileResponse:
+        """Keep the file and make it one of the case's. Raises NotFound, EtagStale, MoveRefused,
+        FieldInvalid."""
+        attachment = case_pb2.Attachment(
+            sha256=upload.finish(header.sha256),
+            name=header.name,
+            size_bytes=upload.size_bytes,
+            media_type=header.media_type,
+        )
+        case = self._change(_event(header, attachment=attachment))
+        return case_service_pb2.AttachFileResponse(case=case, attachment=attachment)
+
     def _change(self, event: case_pb2.CaseEvent) -> case_pb2.Case:
         answer = self._act(journal_pb2.JournalEntry(case_event=event))
         assert answer.case is not None
@@ -207,11 +238,13 @@ def _event(
         case_service_pb2.AdvanceCaseRequest
         | case_service_pb2.AssignCaseRequest
         | case_service_pb2.AddFindingsRequest
+        | case_service_pb2.AttachFileHeader
     ),
     *,
     move: case_pb2.CaseMove | None = None,
     assignment: case_pb2.CaseAssignment | None = None,
     findings_addition: case_pb2.FindingsAddition | None = None,
+    attachment: case_pb2.Attachment | None = None,
 ) -> case_pb2.CaseEvent:
     """The event that a request asks for, behind the one that it names."""
     check_text("case_number", request.case_number, CASE_NUMBER_BYTES_MAX, required=True)
@@ -225,6 +258,7 @@ def _event(
         move=move,
         assignment=assignment,
         findings_addition=findings_addition,
+        attachment=attachment,
     )
 
 

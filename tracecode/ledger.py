@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tracecode import catalogue
 from tracecode.answer import DAY_SECONDS, answer_findings, answer_verdict, to_timestamp
+from tracecode.attachments import ATTACHMENTS, Attachments
 from tracecode.code import key_text, read_scan
 from tracecode.consumer import answer_consumer
 from tracecode.desk import Desk
@@ -75,14 +76,18 @@ class Ledger:
     """A ledger that is open. Methods may be called from any thread."""
 
     def __init__(
-        self, engine: Engine, person_key: PersonKey, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        engine: Engine,
+        person_key: PersonKey,
+        clock_ns: Callable[[], int] = time.time_ns,
+        attachments: Attachments | None = None,
     ) -> None:
         self.engine = engine
         self._persons = person_key
         self._clock_ns = clock_ns
         self._commits = GroupCommit(engine)
         self._quantities = QuantityView(engine)
-        self.desk = Desk(engine, clock_ns, self._check_room)
+        self.desk = Desk(engine, clock_ns, self._check_room, attachments or Attachments(None))
 
     @classmethod
     def open(
@@ -98,12 +103,15 @@ class Ledger:
 
         Raises DataLoss, EngineStopped (another process has it), ValueError (unknown engine).
         """
-        return cls(open_engine(engine, directory, rule_base, clock_ns()), person_key, clock_ns)
+        opened = open_engine(engine, directory, rule_base, clock_ns())
+        folder = None if directory is None or engine == "memory" else directory / ATTACHMENTS
+        return cls(opened, person_key, clock_ns, Attachments(folder))
 
     def close(self) -> None:
         """Finish what waits and release the files. Safe to call twice."""
         self._commits.close()
         self.engine.close()
+        self.desk.attachments.close()
 
     @property
     def waiting(self) -> int:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from tracecode.desk import Desk
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+
+from tracecode.errors import FieldInvalid
+from tracecode.evidence_bundle import write_bundle
+from tracecode.ledger import Ledger
 from tracecode.v1 import case_service_pb2
+from tracecode_server.method import PEER
 from tracecode_server.read_pool import ReadPool
+
+EXPORT_EVIDENCE = "tracecode.v1.CaseService.ExportEvidence"
 
 
 class CaseService:
     """Answers for the desk of a ledger. Raises the ledger's errors; `Methods` turns them into statuses."""
 
-    def __init__(self, desk: Desk, reads: ReadPool) -> None:
-        self._desk = desk
+    def __init__(self, ledger: Ledger, reads: ReadPool) -> None:
+        self._ledger = ledger
+        self._desk = ledger.desk
         self._reads = reads
 
     async def OpenCase(self, request: case_service_pb2.OpenCaseRequest) -> case_service_pb2.OpenCaseResponse:
@@ -50,6 +58,33 @@ class CaseService:
     ) -> case_service_pb2.AddFindingsResponse:
         case = await self._reads.run(self._desk.add_findings, request)
         return case_service_pb2.AddFindingsResponse(case=case)
+
+    async def AttachFile(
+        self, requests: AsyncIterator[case_service_pb2.AttachFileRequest]
+    ) -> case_service_pb2.AttachFileResponse:
+        first = await anext(requests, None)
+        if first is None or not first.HasField("header"):
+            raise FieldInvalid("header", "the first message says what comes")
+        header = first.header
+        with await self._reads.run(self._desk.begin_attachment, header) as upload:
+            async for request in requests:
+                if request.HasField("header"):
+                    raise FieldInvalid("header", "stands in the first message alone")
+                await self._reads.run(upload.write, request.content)
+            return await self._reads.run(self._desk.attach_file, header, upload)
+
+    async def ExportEvidence(
+        self, request: case_service_pb2.ExportEvidenceRequest
+    ) -> AsyncGenerator[case_service_pb2.ExportEvidenceResponse, None]:
+        parts = await self._reads.run(self._begin_export, request, PEER.get(""))
+        # One part at a time: a reader that is slow holds neither a thread nor the ledger.
+        while (part := await self._reads.run(next, parts, None)) is not None:
+            yield case_service_pb2.ExportEvidenceResponse(content=part)
+
+    def _begin_export(self, request: case_service_pb2.ExportEvidenceRequest, peer: str) -> Iterator[bytes]:
+        parts = write_bundle(self._ledger, request.case_number)
+        self._desk.note_access(request.actor, peer, EXPORT_EVIDENCE, request, request.reason)
+        return parts
 
     async def ActOnFinding(
         self, request: case_service_pb2.ActOnFindingRequest

@@ -272,12 +272,13 @@ def answer_bytes(method: MethodDescriptor, service: object) -> Callable[[Any], A
     """The service's answer to a method, bytes for bytes. The service has a method of the same name.
 
     A unary method takes a message and returns one; a method with a stream of requests and one response takes
-    an async iterator of messages. Either may be marked `from_bytes`. A method with two streams takes and
-    gives an iterator of bytes, so that it may answer a malformed message and go on.
+    an async iterator of messages. Either may be marked `from_bytes`. A method with one request and a stream
+    of responses takes a message and gives an iterator of them. A method with two streams takes and gives an
+    iterator of bytes, so that it may answer a malformed message and go on.
     """
     answer: Callable[[Any], Any] = getattr(service, method.name)
     if method.server_streaming and not method.client_streaming:
-        raise TypeError(f"{method.full_name} streams only its responses; no such method is known here")
+        return _parse_one(method, answer)
     if method.server_streaming or getattr(answer, "from_bytes", False):
         return answer
     return _parse_each(method, answer) if method.client_streaming else _parse_first(method, answer)
@@ -290,6 +291,23 @@ def _parse_first(
 
     async def parse_and_answer(raw: bytes) -> bytes:
         return (await answer(parse(request_class, raw))).SerializeToString()
+
+    return parse_and_answer
+
+
+def _parse_one(
+    method: MethodDescriptor, answer: Callable[[Message], AsyncGenerator[Message, None]]
+) -> Callable[[AsyncIterator[bytes]], AsyncGenerator[bytes, None]]:
+    request_class = GetMessageClass(method.input_type)
+
+    async def parse_and_answer(messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        # A client that ends its stream without a request has sent bytes that are none.
+        raw = await anext(aiter(messages), None)
+        if raw is None:
+            raise MessageMalformed(method.input_type.full_name)
+        async with aclosing(answer(parse(request_class, raw))) as responses:
+            async for response in responses:
+                yield response.SerializeToString()
 
     return parse_and_answer
 

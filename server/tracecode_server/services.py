@@ -44,7 +44,7 @@ class Services:
                 ledger, self._reads, settings.consumer_questions_per_second_max
             ),
             "RuleBaseService": self._rule_base_service,
-            "CaseService": CaseService(ledger.desk, self._reads),
+            "CaseService": CaseService(ledger, self._reads),
         }
         self.by_name: dict[str, object] = {
             descriptor.full_name: answering[descriptor.name] for descriptor in SERVICES

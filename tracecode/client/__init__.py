@@ -1,6 +1,7 @@
 """What a till or a gateway imports to call the ledger service."""
 
 from tracecode.client.backoff import Backoff
+from tracecode.client.case_client import CaseClient
 from tracecode.client.errors import (
     CallFailed,
     CallInvalid,
@@ -8,6 +9,7 @@ from tracecode.client.errors import (
     NotKnown,
     OutcomeUnknown,
     ServerFault,
+    StateConflict,
     Unanswered,
 )
 from tracecode.client.ledger_client import LedgerClient
@@ -16,10 +18,12 @@ __all__ = [
     "Backoff",
     "CallFailed",
     "CallInvalid",
+    "CaseClient",
     "DocumentConflict",
     "LedgerClient",
     "NotKnown",
     "OutcomeUnknown",
     "ServerFault",
+    "StateConflict",
     "Unanswered",
 ]

@@ -3,6 +3,7 @@
 CallFailed
  +-- CallInvalid (ValueError)         the question cannot be taken; mend it, never send it again as it is
  +-- DocumentConflict (ValueError)    document number or request_id was used with other content
+ +-- StateConflict (ValueError)       as things stand it cannot be done; look again and decide anew
  +-- NotKnown (LookupError)           the ledger does not know what was asked for
  +-- Unanswered (TimeoutError)        no answer within all attempts; asking again is safe
  |    +-- OutcomeUnknown              ... and whether the document was recorded is not known
@@ -51,6 +52,10 @@ class DocumentConflict(CallFailed, ValueError):
     """DOCUMENT_REUSED or REQUEST_REUSED: the number stands for another content already."""
 
 
+class StateConflict(CallFailed, ValueError):
+    """ETAG_STALE, MOVE_REFUSED, FINDING_IN_CASE: not as the caller saw it, or not allowed from there."""
+
+
 class NotKnown(CallFailed, LookupError):
     """The ledger does not know what was asked for."""
 
@@ -76,6 +81,8 @@ _KINDS: dict[grpc.StatusCode, type[CallFailed]] = {
     grpc.StatusCode.INVALID_ARGUMENT: CallInvalid,
     grpc.StatusCode.OUT_OF_RANGE: CallInvalid,
     grpc.StatusCode.ALREADY_EXISTS: DocumentConflict,
+    grpc.StatusCode.ABORTED: StateConflict,
+    grpc.StatusCode.FAILED_PRECONDITION: StateConflict,
     grpc.StatusCode.NOT_FOUND: NotKnown,
     grpc.StatusCode.UNAVAILABLE: Unanswered,
     grpc.StatusCode.DEADLINE_EXCEEDED: Unanswered,

@@ -24,6 +24,7 @@ from typing import Self, TypeVar
 import grpc
 
 from tracecode.client.backoff import Backoff
+from tracecode.client.case_client import CaseClient
 from tracecode.client.document_stream import (
     MESSAGE_DOCUMENTS_MAX,
     Answer,
@@ -113,6 +114,8 @@ class LedgerClient:
         self._ledger = ledger_service_pb2_grpc.LedgerServiceStub(self._channel)
         self._catalogue = catalogue_service_pb2_grpc.CatalogueServiceStub(self._channel)
         self._rule_bases = rule_base_service_pb2_grpc.RuleBaseServiceStub(self._channel)
+        self.cases = CaseClient(self._channel, self._deadline_seconds, self._attempt)
+        """The regulator's desk of the same service."""
 
     def __enter__(self) -> Self:
         return self

@@ -72,6 +72,16 @@ class CaseServiceStub:
                 request_serializer=tracecode_dot_v1_dot_case__service__pb2.AddFindingsRequest.SerializeToString,
                 response_deserializer=tracecode_dot_v1_dot_case__service__pb2.AddFindingsResponse.FromString,
                 _registered_method=True)
+        self.AttachFile = channel.stream_unary(
+                '/tracecode.v1.CaseService/AttachFile',
+                request_serializer=tracecode_dot_v1_dot_case__service__pb2.AttachFileRequest.SerializeToString,
+                response_deserializer=tracecode_dot_v1_dot_case__service__pb2.AttachFileResponse.FromString,
+                _registered_method=True)
+        self.ExportEvidence = channel.unary_stream(
+                '/tracecode.v1.CaseService/ExportEvidence',
+                request_serializer=tracecode_dot_v1_dot_case__service__pb2.ExportEvidenceRequest.SerializeToString,
+                response_deserializer=tracecode_dot_v1_dot_case__service__pb2.ExportEvidenceResponse.FromString,
+                _registered_method=True)
         self.ActOnFinding = channel.unary_unary(
                 '/tracecode.v1.CaseService/ActOnFinding',
                 request_serializer=tracecode_dot_v1_dot_case__service__pb2.ActOnFindingRequest.SerializeToString,
@@ -131,6 +141,21 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AttachFile(self, request_iterator, context):
+        """A file for a case: first what it is, then its bytes, at most 64 MiB. Kept once, by its SHA-256.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEvidence(self, request, context):
+        """All that a case rests on, as the bytes of a zip that anybody can check with sha256sum: the entries as they
+        stand in the journal, verdicts, codes' chains, attachments and a report. The look is itself recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ActOnFinding(self, request, context):
         """What a person makes of a finding: confirmed, dismissed, closed, reopened.
         """
@@ -175,6 +200,16 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.AddFindings,
                     request_deserializer=tracecode_dot_v1_dot_case__service__pb2.AddFindingsRequest.FromString,
                     response_serializer=tracecode_dot_v1_dot_case__service__pb2.AddFindingsResponse.SerializeToString,
+            ),
+            'AttachFile': grpc.stream_unary_rpc_method_handler(
+                    servicer.AttachFile,
+                    request_deserializer=tracecode_dot_v1_dot_case__service__pb2.AttachFileRequest.FromString,
+                    response_serializer=tracecode_dot_v1_dot_case__service__pb2.AttachFileResponse.SerializeToString,
+            ),
+            'ExportEvidence': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEvidence,
+                    request_deserializer=tracecode_dot_v1_dot_case__service__pb2.ExportEvidenceRequest.FromString,
+                    response_serializer=tracecode_dot_v1_dot_case__service__pb2.ExportEvidenceResponse.SerializeToString,
             ),
             'ActOnFinding': grpc.unary_unary_rpc_method_handler(
                     servicer.ActOnFinding,
@@ -374,6 +409,60 @@ class CaseService:
             '/tracecode.v1.CaseService/AddFindings',
             tracecode_dot_v1_dot_case__service__pb2.AddFindingsRequest.SerializeToString,
             tracecode_dot_v1_dot_case__service__pb2.AddFindingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AttachFile(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tracecode.v1.CaseService/AttachFile',
+            tracecode_dot_v1_dot_case__service__pb2.AttachFileRequest.SerializeToString,
+            tracecode_dot_v1_dot_case__service__pb2.AttachFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tracecode.v1.CaseService/ExportEvidence',
+            tracecode_dot_v1_dot_case__service__pb2.ExportEvidenceRequest.SerializeToString,
+            tracecode_dot_v1_dot_case__service__pb2.ExportEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,12 @@ class CaseServiceStub:
     """Moves a case to another state. FAILED_PRECONDITION (MOVE_REFUSED) where the table of moves forbids it."""
     AssignCase: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.AssignCaseRequest, _case_service_pb2.AssignCaseResponse]
     AddFindings: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.AddFindingsRequest, _case_service_pb2.AddFindingsResponse]
+    AttachFile: _grpc.StreamUnaryMultiCallable[_case_service_pb2.AttachFileRequest, _case_service_pb2.AttachFileResponse]
+    """A file for a case: first what it is, then its bytes, at most 64 MiB. Kept once, by its SHA-256."""
+    ExportEvidence: _grpc.UnaryStreamMultiCallable[_case_service_pb2.ExportEvidenceRequest, _case_service_pb2.ExportEvidenceResponse]
+    """All that a case rests on, as the bytes of a zip that anybody can check with sha256sum: the entries as they
+    stand in the journal, verdicts, codes' chains, attachments and a report. The look is itself recorded.
+    """
     ActOnFinding: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.ActOnFindingRequest, _case_service_pb2.ActOnFindingResponse]
     """What a person makes of a finding: confirmed, dismissed, closed, reopened."""
 
@@ -69,6 +75,12 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Moves a case to another state. FAILED_PRECONDITION (MOVE_REFUSED) where the table of moves forbids it."""
     AssignCase: _aio.UnaryUnaryMultiCallable[_case_service_pb2.AssignCaseRequest, _case_service_pb2.AssignCaseResponse]  # type: ignore[assignment]
     AddFindings: _aio.UnaryUnaryMultiCallable[_case_service_pb2.AddFindingsRequest, _case_service_pb2.AddFindingsResponse]  # type: ignore[assignment]
+    AttachFile: _aio.StreamUnaryMultiCallable[_case_service_pb2.AttachFileRequest, _case_service_pb2.AttachFileResponse]  # type: ignore[assignment]
+    """A file for a case: first what it is, then its bytes, at most 64 MiB. Kept once, by its SHA-256."""
+    ExportEvidence: _aio.UnaryStreamMultiCallable[_case_service_pb2.ExportEvidenceRequest, _case_service_pb2.ExportEvidenceResponse]  # type: ignore[assignment]
+    """All that a case rests on, as the bytes of a zip that anybody can check with sha256sum: the entries as they
+    stand in the journal, verdicts, codes' chains, attachments and a report. The look is itself recorded.
+    """
     ActOnFinding: _aio.UnaryUnaryMultiCallable[_case_service_pb2.ActOnFindingRequest, _case_service_pb2.ActOnFindingResponse]  # type: ignore[assignment]
     """What a person makes of a finding: confirmed, dismissed, closed, reopened."""
 
@@ -130,6 +142,24 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _case_service_pb2.AddFindingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_case_service_pb2.AddFindingsResponse, _abc.Awaitable[_case_service_pb2.AddFindingsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AttachFile(
+        self,
+        request_iterator: _MaybeAsyncIterator[_case_service_pb2.AttachFileRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_case_service_pb2.AttachFileResponse, _abc.Awaitable[_case_service_pb2.AttachFileResponse]]:
+        """A file for a case: first what it is, then its bytes, at most 64 MiB. Kept once, by its SHA-256."""
+
+    @_abc_1.abstractmethod
+    def ExportEvidence(
+        self,
+        request: _case_service_pb2.ExportEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_case_service_pb2.ExportEvidenceResponse], _abc.AsyncIterator[_case_service_pb2.ExportEvidenceResponse]]:
+        """All that a case rests on, as the bytes of a zip that anybody can check with sha256sum: the entries as they
+        stand in the journal, verdicts, codes' chains, attachments and a report. The look is itself recorded.
+        """
 
     @_abc_1.abstractmethod
     def ActOnFinding(

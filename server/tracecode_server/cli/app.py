@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from tracecode_server.cli.backup import backup, restore
+from tracecode_server.cli.case import case_app
 from tracecode_server.cli.catalogue import import_app
 from tracecode_server.cli.check import doctor, fsck, rebuild_views, version
 from tracecode_server.cli.city import score, simulate
@@ -44,6 +45,7 @@ app.command(rich_help_panel="Ask")(verify)
 app.command(rich_help_panel="Ask")(history)
 app.command(rich_help_panel="Ask")(parse)
 app.add_typer(rule_base_app, name="rule-base", rich_help_panel="Keep")
+app.add_typer(case_app, rich_help_panel="Desk")
 app.command(rich_help_panel="Keep")(backup)
 app.command(rich_help_panel="Keep")(restore)
 app.command(rich_help_panel="Simulate")(simulate)
