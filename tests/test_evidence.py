@@ -22,8 +22,10 @@ from typer import BadParameter
 from typer.testing import CliRunner, Result
 
 from tracecode.attachments import Attachments
+from tracecode.backup import restore, verify
 from tracecode.client import LedgerClient, StateConflict
 from tracecode.errors import DataLoss, FieldInvalid
+from tracecode.fsck import check
 from tracecode.v1 import case_pb2, case_service_pb2, case_service_pb2_grpc, journal_pb2
 
 NASTY = '<script>alert("回收")</script>'
@@ -262,12 +264,55 @@ def test_an_attachment_is_kept_once_and_checked_when_read(tmp_path: Path) -> Non
         with pytest.raises(FieldInvalid, match="send the file again"):
             upload.finish(sha256)
     (tmp_path / "attachments" / "incoming-left").write_bytes(b"cut short")
-    Attachments(tmp_path / "attachments")
+    kept.forget_incoming()
     files = [path for path in (tmp_path / "attachments").rglob("*") if path.is_file()]
     assert files == [kept.path_of(sha256)]
     kept.path_of(sha256).unlink()
     with pytest.raises(DataLoss, match="missing"):
         list(kept.read(sha256))
+
+
+def test_attachments_are_backed_up_restored_and_checked(service: ServerThread, tmp_path: Path) -> None:
+    """Pins that a backup of a running ledger has the files of its cases and is found out when one is gone,
+    and that fsck looks at those of a ledger."""
+    ledger, backup = tmp_path / "ledger", tmp_path / "backup"
+    with LedgerClient(service.address, deadline_seconds=10) as client:
+        case = client.cases.open_case(
+            case_service_pb2.OpenCaseRequest(
+                actor="张三",
+                title="举报",
+                origin=case_pb2.CASE_ORIGIN_TIP_OFF,
+                institution_code=SHOP,
+                tip_off=case_pb2.TipOff(summary="回收药品"),
+            )
+        )
+        hashes = []
+        for number in range(2):
+            file = tmp_path / f"{number}.txt"
+            file.write_bytes(b"evidence" * (number + 1))
+            header = case_service_pb2.AttachFileHeader(
+                case_number=case.case_number, etag=case.etag, actor="张三", name=file.name
+            )
+            attached = client.cases.attach_file(header, file)
+            case = attached.case
+            hashes.append(attached.attachment.sha256)
+            # A process of its own, as beside a real service.
+            program = "import sys; from pathlib import Path; from tracecode.backup import back_up; "
+            program += "back_up(Path(sys.argv[1]), Path(sys.argv[2]))"
+            subprocess.run([sys.executable, "-c", program, ledger, backup], check=True, timeout=60)
+    assert Attachments(backup / "attachments").hashes() == sorted(hashes)
+    verify(backup)
+    restore(backup, tmp_path / "restored")
+    assert Attachments(tmp_path / "restored" / "attachments").hashes() == sorted(hashes)
+    assert check(tmp_path / "restored").ok
+
+    Attachments(tmp_path / "restored" / "attachments").path_of(hashes[0]).write_bytes(b"other")
+    report = check(tmp_path / "restored")
+    assert not report.ok
+    assert hashes[0] in report.lines[0]
+    Attachments(backup / "attachments").path_of(hashes[1]).unlink()
+    with pytest.raises(DataLoss, match=hashes[1]):
+        verify(backup)
 
 
 def test_what_is_typed_is_read_or_refused() -> None:

@@ -14,7 +14,7 @@ from tracecode import _native
 from tracecode.code import read_scan
 from tracecode.engine import records
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
-from tracecode.v1 import case_pb2, catalogue_pb2, finding_pb2, journal_pb2
+from tracecode.v1 import case_pb2, catalogue_pb2, finding_pb2, inspection_pb2, journal_pb2
 
 TEXT = (Path(__file__).parent.parent / "native" / "FORMAT.md").read_text(encoding="utf-8")
 
@@ -97,6 +97,12 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
     ),
     "R": (records.desk_request_key("A1", "q1"), records.U64.pack(6)),
     "V": (records.violations_key("P13050000001"), records.U64.pack(2)),
+    "P": (
+        records.paper_key("CQ-130500-2026-000001"),
+        inspection_pb2.Draw(
+            draw_number="CQ-130500-2026-000001", division_code="130500", count=1, etag="7"
+        ).SerializeToString(deterministic=True),
+    ),
     "m": (records.meta_key("applied_sequence"), records.U64.pack(5)),
 }
 ENTRY = journal_pb2.JournalEntry(

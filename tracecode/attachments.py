@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -31,13 +32,33 @@ class Attachments:
         self._directory = Path(self._passing.name) if self._passing is not None else directory
         assert self._directory is not None
         self._root: Path = self._directory
-        for path in self._root.glob(INCOMING + "*"):
-            path.unlink()
 
     def close(self) -> None:
         """Forget what nothing on disk was asked for. Safe to call twice."""
         if self._passing is not None:
             self._passing.cleanup()
+
+    def forget_incoming(self) -> None:
+        """Remove what was cut short. For the process that writes, before anything comes."""
+        for path in self._root.glob(INCOMING + "*"):
+            path.unlink()
+
+    def hashes(self) -> list[str]:
+        """Every file that is kept."""
+        return sorted(path.name for path in self._root.glob("??/*"))
+
+    def copy_from(self, other: Attachments, hashes: Iterable[str]) -> int:
+        """Keep files that another folder has, and this one lacks; how many bytes came. Raises DataLoss."""
+        size = 0
+        for sha256 in hashes:
+            if self.path_of(sha256).exists():
+                continue
+            with self.begin(sys.maxsize) as upload:
+                for part in other.read(sha256):
+                    upload.write(part)
+                upload.finish(sha256)
+                size += upload.size_bytes
+        return size
 
     def begin(self, bytes_max: int) -> Upload:
         """A file that is coming; of no more bytes than that."""

@@ -2,6 +2,7 @@
 
     TO/backup.json                        the manifest: what there is, and a checksum of each part
     TO/entries/00000000000000000001.entries   serialized JournalEntry messages, each behind its length
+    TO/attachments/ab/ab…                 files of cases, by the SHA-256 that entries name
 
 Nothing else is needed, for all else follows from the journal. Each part is a segment; its SHA-256 is taken
 over that of the segment before and its own bytes, so that none can be changed, exchanged or left out. A
@@ -28,6 +29,7 @@ from typing import BinaryIO, Protocol
 from google.protobuf.message import DecodeError
 
 from tracecode._native import Store as NativeStore
+from tracecode.attachments import ATTACHMENTS, Attachments
 from tracecode.document import NS
 from tracecode.engine.lmdb import MAP_SIZE_BYTES, replay
 from tracecode.engine.records import FORMAT
@@ -176,7 +178,10 @@ def back_up(
                 writer.close()
         finally:
             store.close()
-    return BackupReport(manifest, manifest.last_sequence - known.last_sequence, writer.bytes_new)
+        # Behind the entries: a file is there before the entry that names it.
+        files = Attachments(directory / ATTACHMENTS)
+        copied = Attachments(to / ATTACHMENTS).copy_from(files, files.hashes())
+    return BackupReport(manifest, manifest.last_sequence - known.last_sequence, writer.bytes_new + copied)
 
 
 @contextmanager
@@ -201,7 +206,7 @@ def _read_known(to: Path) -> Manifest:
         known = read_manifest(to)
     except FileNotFoundError:
         # What a first backup that was cut short leaves behind is taken for a new folder.
-        if set(os.listdir(to)) - {ENTRIES, MANIFEST + ".new"}:
+        if set(os.listdir(to)) - {ENTRIES, ATTACHMENTS, MANIFEST + ".new"}:
             raise BackupRefused(f"{to} is not empty and holds no backup; name an empty folder") from None
         return Manifest(FORM, FORMAT, "", "", "", "", ())
     if known.format != FORMAT:
@@ -381,7 +386,11 @@ def verify(to: Path, progress: Progress | None = None) -> Manifest:
     Raises FileNotFoundError, and DataLoss which names the first file that is damaged or missing.
     """
     manifest = read_manifest(to)
+    files = Attachments(to / ATTACHMENTS)
     for _, value in _read_backup(to, manifest):
+        if value.case_event.HasField("attachment"):
+            for _part in files.read(value.case_event.attachment.sha256):
+                pass
         if progress is not None and value.sequence % ENTRIES_PER_READ == 0:
             progress(value.sequence, manifest.last_sequence)
     return manifest
@@ -470,8 +479,9 @@ def restore(
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
-        for name in ("lock", "journal", "index"):
-            (place / name).rename(directory / name)
+        for name in ("lock", "journal", "index", ATTACHMENTS):
+            if (place / name).exists():
+                (place / name).rename(directory / name)
         _sync(directory)
         # From now on the folder holds a ledger.
         (place / "format").rename(directory / "format")
@@ -489,6 +499,7 @@ def _restore(
     on_replay: Progress | None,
 ) -> RestoreReport:
     written = hashlib.sha256()
+    kept, files = Attachments(place / ATTACHMENTS), Attachments(to / ATTACHMENTS)
     receive_time_ns = last = 0
     store = NativeStore(str(place), map_size_bytes=MAP_SIZE_BYTES, overlay_bytes_max=OVERLAY_BYTES_MAX)
     try:
@@ -498,6 +509,8 @@ def _restore(
                 # The rest is read for the checksum of its segment.
                 if entry.sequence != last + 1 or not belongs_to_entry_before(entry, receive_time_ns):
                     continue
+            if entry.case_event.HasField("attachment"):
+                kept.copy_from(files, [entry.case_event.attachment.sha256])
             waiting.append(value)
             written.update(_delimit(value))
             last, receive_time_ns = entry.sequence, entry.receive_time_ns

@@ -178,7 +178,7 @@ class Desk:
         return case_service_pb2.AttachFileResponse(case=case, attachment=attachment)
 
     def _change(self, event: case_pb2.CaseEvent) -> case_pb2.Case:
-        answer = self._act(journal_pb2.JournalEntry(case_event=event))
+        answer = self.keep(journal_pb2.JournalEntry(case_event=event))
         assert answer.case is not None
         return answer.case
 
@@ -193,7 +193,7 @@ class Desk:
             reason=request.reason,
             previous_sequence=request.previous_sequence,
         )
-        answer = self._act(journal_pb2.JournalEntry(finding_act=act))
+        answer = self.keep(journal_pb2.JournalEntry(finding_act=act))
         assert answer.finding is not None
         return answer.finding
 
@@ -204,9 +204,9 @@ class Desk:
         # A question that is longer is cut: that somebody asked must not fail for its length.
         text = text.encode()[:QUESTION_BYTES_MAX].decode(errors="ignore")
         access = case_pb2.AccessRecord(actor=actor, peer=peer, method=method, question=text, reason=reason)
-        return self._act(journal_pb2.JournalEntry(access_record=access)).sequence
+        return self.keep(journal_pb2.JournalEntry(access_record=access)).sequence
 
-    def _act(self, act: journal_pb2.JournalEntry) -> DeskAnswer:
+    def keep(self, act: journal_pb2.JournalEntry) -> DeskAnswer:
         """Keep an act; whoever comes while one commits shares the next commit."""
         self._check_room()
         future: Future[DeskAnswer] = Future()

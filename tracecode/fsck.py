@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 
 from tracecode._native import JournalRemains, check_pages
 from tracecode._native import Store as NativeStore
+from tracecode.attachments import ATTACHMENTS, Attachments
 from tracecode.engine import records
 from tracecode.engine.index import Index
 from tracecode.engine.lmdb import MAP_SIZE_BYTES
@@ -133,6 +134,18 @@ def _check(directory: Path, progress: Progress | None) -> FsckReport:
     return FsckReport(not wrong, last, compared, wrong, tuple(wrong_lines))
 
 
+def _find_lost(attachments: Attachments, entry: journal_pb2.JournalEntry) -> list[str]:
+    """A sentence where an entry names a file that the folder does not have as it was."""
+    if not entry.case_event.HasField("attachment"):
+        return []
+    try:
+        for _part in attachments.read(entry.case_event.attachment.sha256):
+            pass
+    except DataLoss as loss:
+        return [f"entry {entry.sequence}: {loss}"]
+    return []
+
+
 def _find_fault(file: Path, *, journal: bool) -> str:
     """What is wrong with the pages of a file, "" if nothing is. An index may be missing."""
     try:
@@ -186,20 +199,24 @@ def _compare_with_journal(
     directory: Path, remains: JournalRemains, applied: int, last: int, progress: Progress | None
 ) -> tuple[list[str], int, int]:
     """Sentences about what is wrong, how much is, and how many records were compared."""
+    lost: list[str] = []
+    attachments = Attachments(directory / ATTACHMENTS)
     with tempfile.TemporaryDirectory(prefix="tracecode-fsck-") as scratch:
         with _open_scratch(Path(scratch), directory / "journal") as rebuilt:
             index = Index(rebuilt)
             for sequence, value in _read_entries(remains, 0, last, progress):
                 entry = journal_pb2.JournalEntry.FromString(value)
+                lost += _find_lost(attachments, entry)
                 # What follows is in the journal alone; the next start brings it into the index.
                 if sequence <= applied:
                     index.apply(entry)
                     rebuilt.replayed(sequence)
             rebuilt.flush()
             if not applied:
-                return [], 0, 0
+                return lost, len(lost), 0
             with _open_to_read(directory) as store:
-                return _compare(store, rebuilt)
+                wrong_lines, wrong, compared = _compare(store, rebuilt)
+    return lost + wrong_lines, len(lost) + wrong, compared
 
 
 def _open_scratch(scratch: Path, journal: Path) -> NativeStore:

@@ -47,6 +47,7 @@ from tracecode.errors import (
 )
 from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.group_commit import GroupCommit, RecordedFuture
+from tracecode.inspections import Inspections
 from tracecode.paging import page_size, read_page_token, write_page_token
 from tracecode.person import PersonKey
 from tracecode.rule_base import Activation, RuleBase
@@ -88,6 +89,7 @@ class Ledger:
         self._commits = GroupCommit(engine)
         self._quantities = QuantityView(engine)
         self.desk = Desk(engine, clock_ns, self._check_room, attachments or Attachments(None))
+        self.inspections = Inspections(engine, self.desk)
 
     @classmethod
     def open(
@@ -105,7 +107,9 @@ class Ledger:
         """
         opened = open_engine(engine, directory, rule_base, clock_ns())
         folder = None if directory is None or engine == "memory" else directory / ATTACHMENTS
-        return cls(opened, person_key, clock_ns, Attachments(folder))
+        attachments = Attachments(folder)
+        attachments.forget_incoming()
+        return cls(opened, person_key, clock_ns, attachments)
 
     def close(self) -> None:
         """Finish what waits and release the files. Safe to call twice."""

@@ -26,6 +26,7 @@ from tracecode.v1 import (
     case_service_pb2,
     catalogue_service_pb2,
     consumer_service_pb2,
+    inspection_service_pb2,
     ledger_service_pb2,
     rule_base_service_pb2,
 )
@@ -46,6 +47,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     consumer_service_pb2.DESCRIPTOR.services_by_name["ConsumerService"],
     rule_base_service_pb2.DESCRIPTOR.services_by_name["RuleBaseService"],
     case_service_pb2.DESCRIPTOR.services_by_name["CaseService"],
+    inspection_service_pb2.DESCRIPTOR.services_by_name["InspectionService"],
 )
 
 # A peer over its limits is told each time; the log is told so often.

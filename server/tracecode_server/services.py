@@ -8,6 +8,7 @@ from tracecode.ledger import Ledger
 from tracecode_server.case_service import CaseService
 from tracecode_server.catalogue_service import CatalogueService
 from tracecode_server.consumer_service import ConsumerService
+from tracecode_server.inspection_service import InspectionService
 from tracecode_server.ledger_service import LedgerService
 from tracecode_server.method import SERVICES
 from tracecode_server.metrics import Metrics
@@ -45,6 +46,7 @@ class Services:
             ),
             "RuleBaseService": self._rule_base_service,
             "CaseService": CaseService(ledger, self._reads),
+            "InspectionService": InspectionService(ledger.inspections, self._reads),
         }
         self.by_name: dict[str, object] = {
             descriptor.full_name: answering[descriptor.name] for descriptor in SERVICES

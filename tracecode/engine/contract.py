@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tracecode import _native
+from tracecode.cases.papers import Paper
 from tracecode.engine.rule_bases import RuleBases
 from tracecode.errors import DocumentRejected
 from tracecode.life_cycle import Event, InstitutionFacts
@@ -126,6 +127,7 @@ class DeskAnswer:
     sequence: int
     case: case_pb2.Case | None = None
     finding: case_pb2.FindingStanding | None = None
+    paper: Paper | None = None
     repeat: bool = False
 
 
@@ -143,7 +145,7 @@ class DocumentRecord:
 class Engine(Protocol):
     """Judges, keeps and answers. Calls are made by one thread at a time, except that `verify`, `code`,
     `history`, `standing_sales`, `facts`, `document`, `product`, `institution`, `case`, `cases`,
-    `case_events`, `finding_standing` and `entries` MUST be safe beside `record`."""
+    `case_events`, `paper`, `paper_events`, `finding_standing` and `entries` MUST be safe beside `record`."""
 
     name: str
 
@@ -223,6 +225,12 @@ class Engine(Protocol):
 
     def case_events(self, case_number: str) -> list[journal_pb2.JournalEntry]:
         """The entries of a case, the first first; empty if there is no such case."""
+
+    def paper(self, number: str) -> Paper | None:
+        """A draw, a self-check or an inspection as it stands, or None."""
+
+    def paper_events(self, number: str) -> list[journal_pb2.JournalEntry]:
+        """The entries of a paper, the first first; empty if there is none."""
 
     def finding_standing(self, reference: case_pb2.FindingReference) -> case_pb2.FindingStanding:
         """What people have made of a finding."""

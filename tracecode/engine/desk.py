@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tracecode.cases import case as cases
+from tracecode.cases import papers
 from tracecode.document import NS, china_day, day_date
 from tracecode.engine import records
 from tracecode.engine.contract import DeskAnswer
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 QUESTION_BYTES_MAX = 2_000
 METHOD_BYTES_MAX = 200
+
+CONTENTS = frozenset({"case_event", "finding_act", "access_record", *papers.KINDS})
+"""The contents of entries that are acts at the desk."""
 
 _CASES = "cases"
 
@@ -60,6 +64,27 @@ def find_standing(store: Store, reference: case_pb2.FindingReference) -> case_pb
     if value is None:
         return case_pb2.FindingStanding(finding=reference)
     return case_pb2.FindingStanding.FromString(value)
+
+
+def find_paper(store: Store, number: str) -> papers.Paper | None:
+    """A draw, a self-check or an inspection by its number, or None."""
+    value = store.get(records.paper_key(number))
+    for kind in papers.KINDS.values():
+        if value is not None and number.startswith(f"{kind.prefix}-"):
+            return kind.paper.FromString(value)
+    return None
+
+
+def list_paper_events(store: Store, number: str) -> list[journal_pb2.JournalEntry]:
+    """The entries of a paper, the first first: each names the one before."""
+    paper = find_paper(store, number)
+    sequence = int(paper.etag) if paper is not None else 0
+    entries = []
+    while sequence:
+        entry = read_entry(store, sequence)
+        entries.append(entry)
+        sequence = _paper_event(entry)[1].previous_sequence
+    return entries[::-1]
 
 
 def read_entry(store: Store, sequence: int) -> journal_pb2.JournalEntry:
@@ -103,6 +128,8 @@ def judge(index: Index, entry: journal_pb2.JournalEntry) -> int:
         case "access_record":
             _check_access(entry.access_record)
             return 0
+        case content if content in papers.KINDS:
+            return _judge_paper_event(index, entry)
         case _:
             raise FieldInvalid("content", "is no act of the desk")
 
@@ -226,6 +253,60 @@ _DECISIONS_AFTER = {
 }
 
 
+def _judge_paper_event(index: Index, entry: journal_pb2.JournalEntry) -> int:
+    store = index.store
+    kind, event = _paper_event(entry)
+    papers.check_paper_event(event)
+    change = event.WhichOneof("change")
+    if change is None:
+        raise FieldInvalid("change", "an event changes something")
+    if change == kind.opening:
+        if event.request_id:
+            earlier = _read_number(store, records.desk_request_key(event.actor, event.request_id))
+            if earlier:
+                if _is_same_paper(kind, read_entry(store, earlier), entry):
+                    return earlier
+                raise FieldInvalid("request_id", "was used for something else; make a new one")
+        division_code = getattr(event, change).division_code
+        year = day_date(china_day(entry.receive_time_ns // NS)).year
+        serial = _read_number(store, _paper_serial_key(kind.prefix, division_code, year)) + 1
+        setattr(event, kind.number, f"{kind.prefix}-{cases.case_number(division_code, year, serial)}")
+        event.previous_sequence = 0
+        return 0
+    number = getattr(event, kind.number)
+    paper = find_paper(store, number)
+    if not number.startswith(f"{kind.prefix}-") or paper is None:
+        raise NotFound(f"there is no {number!r}")
+    if paper.etag != str(event.previous_sequence):
+        last = read_entry(store, int(paper.etag))
+        if last.WhichOneof("content") == entry.WhichOneof("content") and _paper_event(last)[1] == event:
+            return int(paper.etag)
+        raise EtagStale(f"{number} was changed by entry {paper.etag}; look at it again")
+    papers.check_paper_follows(paper, event)
+    return 0
+
+
+def _is_same_paper(
+    kind: papers.PaperKind, kept: journal_pb2.JournalEntry, entry: journal_pb2.JournalEntry
+) -> bool:
+    if kept.WhichOneof("content") != entry.WhichOneof("content"):
+        return False
+    completed = journal_pb2.JournalEntry()
+    completed.CopyFrom(entry)
+    before, event = _paper_event(kept)[1], _paper_event(completed)[1]
+    setattr(event, kind.number, getattr(before, kind.number))
+    return bool(event == before)
+
+
+def _paper_event(entry: journal_pb2.JournalEntry) -> tuple[papers.PaperKind, papers.PaperEvent]:
+    content = entry.WhichOneof("content") or ""
+    return papers.KINDS[content], getattr(entry, content)
+
+
+def _paper_serial_key(prefix: str, division_code: str, year: int) -> bytes:
+    return records.meta_key(f"{prefix}_{division_code}_{year:04}")
+
+
 def _check_access(access: case_pb2.AccessRecord) -> None:
     cases.check_text("actor", access.actor, cases.ACTOR_BYTES_MAX, required=True)
     cases.check_text("peer", access.peer, METHOD_BYTES_MAX)
@@ -247,6 +328,8 @@ def apply(store: Store, entry: journal_pb2.JournalEntry) -> None:
             standing.decision = entry.finding_act.decision
             standing.act_sequence = entry.sequence
             _put_standing(store, standing)
+        case content if content in papers.KINDS:
+            _apply_paper_event(store, entry)
 
 
 def _apply_case_event(store: Store, entry: journal_pb2.JournalEntry) -> None:
@@ -275,6 +358,19 @@ def _apply_case_event(store: Store, entry: journal_pb2.JournalEntry) -> None:
         _put_number(store, key, _read_number(store, key) + change)
 
 
+def _apply_paper_event(store: Store, entry: journal_pb2.JournalEntry) -> None:
+    kind, event = _paper_event(entry)
+    number = getattr(event, kind.number)
+    before = find_paper(store, number)
+    if before is None:
+        _, division, year, serial = number.split("-")
+        _put_number(store, _paper_serial_key(kind.prefix, division, int(year)), int(serial))
+        if event.request_id:
+            _put_number(store, records.desk_request_key(event.actor, event.request_id), entry.sequence)
+    after = papers.fold_paper(before, event, entry.sequence, entry.receive_time_ns)
+    store.put(records.paper_key(number), after.SerializeToString(deterministic=True))
+
+
 def _put_standing(store: Store, standing: case_pb2.FindingStanding) -> None:
     store.put(_finding_key(standing.finding), standing.SerializeToString(deterministic=True))
 
@@ -289,9 +385,12 @@ def _serial_key(division_code: str, year: int) -> bytes:
 
 def answer(store: Store, entry: journal_pb2.JournalEntry, *, repeat: bool = False) -> DeskAnswer:
     """What is told of an act that was just kept, or had been before."""
-    case, finding = None, None
+    case, finding, paper = None, None, None
     if entry.HasField("case_event"):
         case = find_case(store, entry.case_event.case_number)
     elif entry.HasField("finding_act"):
         finding = find_standing(store, entry.finding_act.finding)
-    return DeskAnswer(entry.sequence, case, finding, repeat)
+    elif not entry.HasField("access_record"):
+        kind, event = _paper_event(entry)
+        paper = find_paper(store, getattr(event, kind.number))
+    return DeskAnswer(entry.sequence, case, finding, paper, repeat)

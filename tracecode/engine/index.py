@@ -653,7 +653,7 @@ class Index:
                     self._put_replacement(replacement)
             case "rule_base_change":
                 self.store.put(records.meta_key("rule_base"), records.U64.pack(entry.sequence))
-            case "case_event" | "finding_act" | "access_record":
+            case content if content in desk.CONTENTS:
                 desk.apply(self.store, entry)
             case _:
                 raise DataLoss(f"journal entry {entry.sequence} has no content this version knows")

@@ -55,6 +55,7 @@ class Table(IntEnum):
     FINDING = ord("F")
     DESK_REQUEST = ord("R")
     VIOLATIONS = ord("V")
+    PAPER = ord("P")
     META = ord("m")
 
 
@@ -201,6 +202,11 @@ def finding_key(sequence: int, finding_type: int, line_number: int, code: str) -
 def desk_request_key(actor: str, request_id: str) -> bytes:
     """Of a person's request_id at the desk; the value is the entry, u64."""
     return b"R" + actor.encode() + b"\0" + request_id.encode()
+
+
+def paper_key(number: str) -> bytes:
+    """Of a draw, a self-check or an inspection by its number (a serialized Draw, SelfCheck, Inspection)."""
+    return b"P" + number.encode()
 
 
 def violations_key(institution_code: str) -> bytes:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tracecode.cases.papers import Paper
 from tracecode.code import HINT_TEXTS, Reading, key_text
 from tracecode.document import (
     BUSINESS_TIME_MAX,
@@ -480,6 +481,16 @@ class StoreEngine:
         """The entries of a case, the first first."""
         with self._lock:
             return desk.list_events(self.store, case_number)
+
+    def paper(self, number: str) -> Paper | None:
+        """A draw, a self-check or an inspection as it stands, or None."""
+        with self._lock:
+            return desk.find_paper(self.store, number)
+
+    def paper_events(self, number: str) -> list[journal_pb2.JournalEntry]:
+        """The entries of a paper, the first first."""
+        with self._lock:
+            return desk.list_paper_events(self.store, number)
 
     def finding_standing(self, reference: case_pb2.FindingReference) -> case_pb2.FindingStanding:
         """What people have made of a finding."""
