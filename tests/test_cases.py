@@ -30,6 +30,7 @@ from tracecode.errors import (
 from tracecode.finding import FindingType
 from tracecode.fsck import check
 from tracecode.ledger import Ledger
+from tracecode.names import NAMES_ZH
 from tracecode.person import PersonKey
 from tracecode.v1 import case_pb2, case_service_pb2, case_service_pb2_grpc, journal_pb2, ledger_service_pb2
 
@@ -152,6 +153,21 @@ def test_a_case_is_closed_only_with_a_second_person_and_a_reason() -> None:
         if move.after is S.CLOSED or move.before is S.CLOSED or move.after is S.DISPOSAL:
             assert move.approved, move
             assert move.noted, move
+
+
+def test_the_page_for_people_has_the_moves_of_the_code() -> None:
+    """Pins docs/cases.md to the table: the same ways, and the same number of days."""
+    text = (Path(__file__).parent.parent / "docs" / "cases.md").read_text(encoding="utf-8")
+    names = {NAMES_ZH[f"CASE_STATE_{state.name}"]: state for state in S}
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines()]
+
+    told = [
+        (names[row[0].split()[0]], names[row[1].split()[0]], int(row[3] or 0), "second person" in row[2])
+        for row in rows
+        if len(row) == 4 and row[0].split()[:1] and row[0].split()[0] in names
+    ]
+
+    assert told == [(move.before, move.after, move.due_days, move.approved) for move in MOVES]
 
 
 def test_the_days_begin_behind_that_day_in_china() -> None:

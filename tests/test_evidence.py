@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -129,6 +130,38 @@ def test_a_case_goes_from_a_finding_to_its_closing_by_commands_alone(
     assert len(summed.stdout.splitlines()) == int(checked.stdout)
     assert (folder / "attachments" / photo.name).read_bytes() == photo.read_bytes()
     look_into(folder, service, number)
+
+
+def test_draws_self_checks_and_inspections_go_by_commands(service: ServerThread, tmp_path: Path) -> None:
+    """Pins the commands beside cases, each from its beginning to its result."""
+    to = ("--server", service.address)
+    find_by_command(service, tmp_path)
+
+    def ask(*arguments: object, stdin: str | None = None) -> dict[str, Any]:
+        environment = {"TRACECODE_ACTOR": "张三"}
+        result = CliRunner().invoke(app, [*map(str, arguments), *to], stdin, env=environment)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)  # type: ignore[no-any-return]
+
+    table = tmp_path / "candidates.csv"
+    table.write_text(f"institution_code,weight\n{SHOP},1\n{OTHER},3\n", encoding="utf-8")
+    who = ("--inspector", "张三", "--inspector", "李四")
+    source = ("--title", "一季度", "--division", "130500", "--count", 1, "--seed-source", "公开彩票")
+    draw = ask("draw", "announce", table, *source, *who)
+    drawn = ask("draw", "perform", draw["drawNumber"], "--seed", "03 11")
+    assert len(drawn["drawn"]) == 1
+    assert ask("draw", "show", draw["drawNumber"]) == drawn
+
+    asked = ask("self-check", "issue", SHOP, "-q", "是否逐盒扫码", "--title", "自查", "--due", "2026-12-31")
+    number = asked["selfCheckNumber"]
+    ask("self-check", "answer", number, "--answer", "problem=99@三盒未扫码")
+    assert ask("self-check", "show", number)["answers"][0]["amountFen"] == "9900"
+
+    number = ask("inspect", "open", SHOP, *who)["inspectionNumber"]
+    ask("inspect", "scan", number, stdin=f"{code(1)}\n\n{code(2)}\n")
+    ask("inspect", "close", number)
+    result = ask("inspect", "show", number)["result"]
+    assert (result["soldCodes"], result["extraCodes"]) == ([code(1)], [code(2)])
 
 
 def look_into(folder: Path, service: ServerThread, number: str) -> None:

@@ -12,6 +12,7 @@ from tracecode.client.errors import (
     StateConflict,
     Unanswered,
 )
+from tracecode.client.inspection_client import InspectionClient
 from tracecode.client.ledger_client import LedgerClient
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "CallInvalid",
     "CaseClient",
     "DocumentConflict",
+    "InspectionClient",
     "LedgerClient",
     "NotKnown",
     "OutcomeUnknown",
