@@ -49,6 +49,7 @@ ROWS: Final = (
     Row(
         "unary_record_vs_echo", "RecordSale of 3 lines, durable, calls/s", "bare grpc.aio echo, calls/s", 0.6
     ),
+    Row("views_on_vs_off", "durable lines/s by stream, views kept", "no views kept", 0.9),
     Row("edges_2_vs_1", "VerifyCodes, 2 edges, calls/s", "1 edge, calls/s", 1.3),
     Row(
         "parse20_vs_gs1encoder",
