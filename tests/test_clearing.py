@@ -39,6 +39,7 @@ from documents import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tracecode.document import day_date
 from tracecode.engine import records
 from tracecode.engine.contract import Submission, Submissions
 from tracecode.engine.lmdb import LmdbEngine
@@ -162,12 +163,29 @@ def documents(draw: st.DrawFn) -> tuple[document_pb2.Document, int, str]:
     return made, delay, request_id
 
 
+def write_rows(count: int) -> str:
+    """So many rows of a rule base, half of them exemptions of drugs, half overrides of divisions; some of
+    them concern the shops and drugs of the tests."""
+    drugs = [DRUG, OTHER_DRUG, *(f"XZ{number:018d}" for number in range(count))]
+    return "".join(
+        f'[[exemption]]\nkind = "EXEMPT_LOCAL"\nfindings = ["CODE_EMPTY", "SWAP_PRODUCT"]\n'
+        f'drug_codes = ["{drugs[row]}"]\nstart_date = 2026-01-01\napprover = "a"\nreason = "r"\n'
+        f'[[override]]\nfindings = ["LATE_UPLOAD", "DUP_SALE_SAME_ORG"]\ndivisions = ["1305"]\n'
+        f"start_date = {day_date(18_000 + row).isoformat()}\n"
+        f'severity = "{"WARN" if row % 2 else "INFO"}"\nmode = "observe"\napprover = "a"\nreason = "r"\n'
+        for row in range(count // 2)
+    )
+
+
+MANY_ROWS = RuleBase.parse('version = "many"\n' + write_rows(2_000), "a test")
+
+
 @settings(max_examples=120, deadline=None)
-@given(st.lists(documents(), min_size=1, max_size=14), st.booleans())
+@given(st.lists(documents(), min_size=1, max_size=14), st.booleans(), st.sampled_from([RULE_BASE, MANY_ROWS]))
 def test_what_is_cleared_is_silent_and_folds_the_same(
-    told: list[tuple[document_pb2.Document, int, str]], one_call: bool
+    told: list[tuple[document_pb2.Document, int, str]], one_call: bool, rule_base: RuleBase
 ) -> None:
-    """Byte-equal journals (but for the mark) and indexes, whatever the day."""
+    """Byte-equal journals (but for the mark) and indexes, whatever the day, and with 2,000 rows."""
     submissions = [
         Submission(
             document.SerializeToString(deterministic=True),
@@ -177,8 +195,8 @@ def test_what_is_cleared_is_silent_and_folds_the_same(
         for document, delay, request_id in told
     ]
     with tempfile.TemporaryDirectory() as directory:
-        lmdb = LmdbEngine(Path(directory) / "ledger", RULE_BASE, NOON * NS, map_size_bytes=2**28)
-        memory = MemoryEngine(RULE_BASE, NOON * NS)
+        lmdb = LmdbEngine(Path(directory) / "ledger", rule_base, NOON * NS, map_size_bytes=2**28)
+        memory = MemoryEngine(rule_base, NOON * NS)
         for engine in (lmdb, memory):
             engine.import_products(PRODUCTS, NOON * NS)
             engine.import_institutions([*INSTITUTIONS, LEFT_ROW], NOON * NS)
