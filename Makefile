@@ -11,14 +11,14 @@ NATIVE_SOURCES := $(wildcard native/*.pyx native/*.pxi native/*.pxd native/*.h) 
 PROTOS := $(wildcard proto/tracecode/v1/*.proto)
 NODE_MODULES := tests/node/node_modules
 
-.PHONY: build native run test check bench trust gen clean packages faults
+.PHONY: build native run test check bench trust gen clean packages faults oracles
 
 build: native
 
 run: build
 	$(BIN)/tracecode demo
 
-test: build check faults $(NODE_MODULES)/installed
+test: build check faults oracles $(NODE_MODULES)/installed
 	$(BIN)/python -m pytest --session-timeout=480
 
 check: lint types layers contract drift stubs
@@ -35,7 +35,7 @@ bench: build $(VENV)/peers
 # Every fault and attack of tests/trust, each beside its sabotaged control; their short form is part of `make test`.
 # From 30 minutes on, one of them soaks for half an hour.
 MINUTES ?= 10
-trust: build faults $(VENV)/fuzz
+trust: build faults oracles $(VENV)/fuzz
 	$(call need,test "$$(id -u)" != 0 || command -v mkfs.xfs,xfsprogs)
 	mkdir -p .bench
 	$(BIN)/python -m pytest tests/trust --minutes=$(MINUTES) --trust-results=.bench/trust.json --timeout=1800 --verbose
@@ -136,6 +136,11 @@ $(VENV)/packages: pyproject.toml
 faults:
 	$(call need,command -v strace,strace)
 	$(call need,test "$$(id -u)" != 0 || command -v mkfs.ext4,e2fsprogs)
+
+# Go's transparency log, which tests hold ours against.
+oracles:
+	$(call need,command -v go,golang-go)
+	$(call need,test -e /usr/share/gocode/src/golang.org/x/mod/sumdb/note/note.go,golang-golang-x-mod-dev)
 
 # What benchmarks are measured against, and what their load generators are made of. Debian would start the
 # servers it installs; RUNLEVEL keeps them still.

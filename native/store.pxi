@@ -496,6 +496,66 @@ cdef class Store:
             self.reading -= 1
         return result
 
+    def leaf_hashes(self, uint64_t after, size_t limit):
+        """The Merkle leaf hashes of the durable entries after+1 .. after+limit, as far as they exist, one
+        behind the other. Raises DataLoss as `entries` does."""
+        cdef lmdb.Txn *txn = NULL
+        cdef string hashes
+        cdef uint64_t sequence = after + 1
+        cdef const char *lost = NULL
+        cdef int code
+        self._check_open()
+        if limit == 0 or sequence == 0:
+            return b""
+        self.reading += 1
+        try:
+            with nogil:
+                code = self.begin_read(self.journal_env, &txn)
+                if code == 0:
+                    code = self.hash_entries(txn, &sequence, limit, &hashes, &lost)
+                    lmdb.txn_abort(txn)
+        finally:
+            self.reading -= 1
+        if lost != NULL:
+            raise self._entry_lost(sequence, lost.decode())
+        if code != 0 and code != lmdb.NOT_FOUND:
+            raise lmdb_error(code, f"reading {self.directory}/journal")
+        return bytes_of(view_of_string(hashes))
+
+    cdef int hash_entries(
+        self, lmdb.Txn *txn, uint64_t *sequence, size_t limit, string *hashes, const char **lost
+    ) noexcept nogil:
+        """Append the leaf hashes of entries from `sequence` on; `lost`: what is wrong with that one."""
+        cdef lmdb.Cursor *cursor = NULL
+        cdef lmdb.Val key, stored
+        cdef uint8_t hash[32]
+        cdef uint32_t crc
+        cdef const char *data
+        cdef uint64_t last = sequence[0] + limit
+        cdef int code = lmdb.cursor_open(txn, self.journal_dbi, &cursor)
+        if code != 0:
+            return code
+        key.size, key.data = sizeof(uint64_t), sequence
+        code = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
+        while code == 0 and sequence[0] != last:
+            data = <const char *> stored.data
+            if key.size != sizeof(uint64_t) or memcmp(key.data, sequence, sizeof(uint64_t)) != 0:
+                lost[0] = b"is missing"
+                break
+            if stored.size < 4:
+                lost[0] = b"is cut short"
+                break
+            memcpy(&crc, data, 4)
+            if crc32c_extend(0, data + 4, stored.size - 4) != crc:
+                lost[0] = b"does not match its checksum"
+                break
+            sha256_behind(0, data + 4, stored.size - 4, hash, False)
+            hashes.append(<const char *> hash, 32)
+            sequence[0] += 1
+            code = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
+        lmdb.cursor_close(cursor)
+        return code
+
     # --- Writing: one thread only ---------------------------------------------------------------
 
     def put(self, bytes key not None, bytes value not None):

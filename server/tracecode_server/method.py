@@ -28,6 +28,7 @@ from tracecode.v1 import (
     consumer_service_pb2,
     inspection_service_pb2,
     ledger_service_pb2,
+    proof_service_pb2,
     rule_base_service_pb2,
 )
 from tracecode_server.call_figures import CallFigures
@@ -48,6 +49,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     rule_base_service_pb2.DESCRIPTOR.services_by_name["RuleBaseService"],
     case_service_pb2.DESCRIPTOR.services_by_name["CaseService"],
     inspection_service_pb2.DESCRIPTOR.services_by_name["InspectionService"],
+    proof_service_pb2.DESCRIPTOR.services_by_name["ProofService"],
 )
 
 # A peer over its limits is told each time; the log is told so often.

@@ -29,6 +29,7 @@ from tracecode.rule_base import RuleBase, RuleBaseFile
 from tracecode_server.call_figures import CallFigures
 from tracecode_server.disk_space import DiskSpace
 from tracecode_server.edges import Edges
+from tracecode_server.integration import Integration
 from tracecode_server.listener import Listener
 from tracecode_server.log import LibraryLog, build_log
 from tracecode_server.permissions import find_openings
@@ -198,6 +199,8 @@ async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.Filte
     # What is there now stays: a collection that walked through it would stop all calls for 50 ms each time.
     gc.collect()
     gc.freeze()
+    integration = Integration(settings, log)
+    integration.start()
     watch = asyncio.create_task(_watch_rule_base(ledger, settings, log))
     projection = None
     if settings.views and settings.data_directory is not None:
@@ -209,6 +212,7 @@ async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.Filte
     await edge.drain(settings.drain_seconds)
     if projection is not None:
         await projection.stop()
+    await integration.stop()
     return 1 if edge.engine_stopped.is_set() else 0
 
 

@@ -12,6 +12,7 @@ from tracecode_server.inspection_service import InspectionService
 from tracecode_server.ledger_service import LedgerService
 from tracecode_server.method import SERVICES
 from tracecode_server.metrics import Metrics
+from tracecode_server.proof_service import ProofService
 from tracecode_server.read_pool import ReadPool
 from tracecode_server.rule_base_service import RuleBaseService
 from tracecode_server.settings import Settings
@@ -47,6 +48,7 @@ class Services:
             "RuleBaseService": self._rule_base_service,
             "CaseService": CaseService(ledger, self._reads),
             "InspectionService": InspectionService(ledger.inspections, self._reads),
+            "ProofService": ProofService(ledger, self._reads, settings),
         }
         self.by_name: dict[str, object] = {
             descriptor.full_name: answering[descriptor.name] for descriptor in SERVICES

@@ -59,6 +59,28 @@ class Settings(BaseSettings):
         None,
         description="Who answers for which area (CSV: area,owner): gets its new cases. Read at start.",
     )
+    proof_key_file: Path | None = Field(
+        None,
+        description="Key by which the log of the journal is signed, made by `tracecode proof-key new`, "
+        "outside the data directory. Without it no log is kept.",
+    )
+    proof_directory: Path | None = Field(
+        None, description="Folder of the log's files. Default: `proof` in the data directory."
+    )
+    proof_bundles: bool = Field(
+        False,
+        description="Writes the entries into the log's folder, too, for auditors who may read what every "
+        "institution reported; else the folder holds hashes only.",
+    )
+    proof_checkpoint_seconds: float = Field(
+        1.0, gt=0, description="What is sequenced is published after so long at most."
+    )
+    proof_checkpoint_entries: int = Field(
+        65_536, ge=1, description="... or when so many entries wait for it."
+    )
+    proof_witnesses_file: Path | None = Field(
+        None, description="Verifier keys of the witnesses whose cosignatures are taken, one a line."
+    )
     listen: str = Field(
         "127.0.0.1:3505", description="Address of the gRPC service; loopback only, port 0 = any free port."
     )
@@ -161,3 +183,25 @@ class Settings(BaseSettings):
         if self.engine == "memory" and self.data_directory is not None:
             raise ValueError("the engine memory keeps nothing on disk: leave data_directory out, or use lmdb")
         return self
+
+    @model_validator(mode="after")
+    def _proof_key_is_outside(self) -> Settings:
+        if self.proof_key_file is None:
+            return self
+        if self.data_directory is None:
+            raise ValueError("a log is kept of a journal on disk: proof_key_file needs data_directory")
+        key_file = self.proof_key_file.absolute().resolve()
+        for inside in (self.data_directory, self.proof_folder):
+            if inside is not None and key_file.is_relative_to(inside.absolute().resolve()):
+                raise ValueError(
+                    f"{self.proof_key_file} lies in {inside}: whoever copies that would have the key; keep "
+                    "it elsewhere"
+                )
+        return self
+
+    @property
+    def proof_folder(self) -> Path | None:
+        """The folder of the log, None where none is kept."""
+        if self.proof_key_file is None or self.data_directory is None:
+            return None
+        return self.proof_directory or self.data_directory / "proof"

@@ -14,6 +14,7 @@ from tracecode.client.errors import (
 )
 from tracecode.client.inspection_client import InspectionClient
 from tracecode.client.ledger_client import LedgerClient
+from tracecode.client.proof_client import ProofClient
 
 __all__ = [
     "Backoff",
@@ -25,6 +26,7 @@ __all__ = [
     "LedgerClient",
     "NotKnown",
     "OutcomeUnknown",
+    "ProofClient",
     "ServerFault",
     "StateConflict",
     "Unanswered",

@@ -12,13 +12,17 @@ import threading
 from bisect import insort
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tracecode.document import NS
 from tracecode.engine import records
-from tracecode.engine.index import Store
 from tracecode.errors import DataLoss
 from tracecode.rule_base import RuleBase
 from tracecode.v1 import journal_pb2
+
+if TYPE_CHECKING:
+    # The contract names the rule bases, and an index is read through it.
+    from tracecode.engine.index import Store
 
 PARSED_MAX = 8
 """Rule bases kept ready; the last ones asked for (ours)."""

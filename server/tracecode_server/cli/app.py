@@ -14,6 +14,7 @@ from tracecode_server.cli.check import doctor, fsck, rebuild_views, version
 from tracecode_server.cli.city import score, simulate
 from tracecode_server.cli.exit_code import end_with_exit_code, list_meanings
 from tracecode_server.cli.inspection import draw_app, inspect_app, self_check_app
+from tracecode_server.cli.proof import audit, key_app, proof_app
 from tracecode_server.cli.read import history, parse, verify
 from tracecode_server.cli.record import record
 from tracecode_server.cli.rule_base import rule_base_app
@@ -52,9 +53,12 @@ app.add_typer(self_check_app, rich_help_panel="Desk")
 app.add_typer(inspect_app, rich_help_panel="Desk")
 app.command(rich_help_panel="Keep")(backup)
 app.command(rich_help_panel="Keep")(restore)
+app.add_typer(key_app, name="proof-key", rich_help_panel="Keep")
+app.add_typer(proof_app, name="proof", rich_help_panel="Ask")
 app.command(rich_help_panel="Simulate")(simulate)
 app.command(rich_help_panel="Simulate")(score)
 app.command(rich_help_panel="Check")(fsck)
 app.command("rebuild-views", rich_help_panel="Check")(rebuild_views)
+app.command(rich_help_panel="Check")(audit)
 app.command(rich_help_panel="Check")(doctor)
 app.command(rich_help_panel="Check")(version)
