@@ -76,7 +76,7 @@ def wait_until_published(client: ProofClient) -> proof_service_pb2.GetCheckpoint
 
 def test_what_is_sequenced_is_published_and_proved(service: ServerProcess, policy: verify.Policy) -> None:
     """Pins that receipts, by sequence and by the document's identity, prove offline that the journal holds
-    the verdict; that a new sale is sequenced first and published soon; and that the log only grew meanwhile."""
+    the verdict; that a new sale is sequenced first, then published; and that the log only grew meanwhile."""
     with LedgerClient(service.address, deadline_seconds=30) as ledger, ProofClient(service.address) as client:
         first = wait_until_published(client)
         report = verify.check_receipt(client.get_inclusion_proof(7).receipt, policy)
