@@ -51,6 +51,7 @@ ROWS: Final = (
         "unary_record_vs_echo", "RecordSale of 3 lines, durable, calls/s", "bare grpc.aio echo, calls/s", 0.6
     ),
     Row("views_on_vs_off", "durable lines/s by stream, views kept", "no views kept", 0.9),
+    Row("proof_on_vs_off", "durable lines/s through streams, a log kept", "the same without a log", 0.95),
     Row("edges_2_vs_1", "VerifyCodes, 2 edges, calls/s", "1 edge, calls/s", 1.3),
     Row(
         "parse20_vs_gs1encoder",
