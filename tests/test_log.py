@@ -197,3 +197,15 @@ def test_an_auditor_reads_the_bundles(tmp_path: Path) -> None:
     path.unlink()
     (found,) = verify.audit(fetch, policy, bundles=True).deviations
     assert (found.change, found.first, found.last) == (verify.Change.DAMAGED, 1, 256)
+
+
+def test_what_was_moved_to_the_end_or_from_there_is_called_reordered() -> None:
+    """Pins both ends of a move, of which one has nothing behind it, and a plain end that is gone."""
+    values = ENTRIES[:20]
+    leaves = [hash_leaf(value) for value in values]
+    for moved in ([*values[:5], *values[6:], values[5]], [*values[:5], values[19], *values[5:19]]):
+        found = verify.compare_entries(iter(leaves), moved, 20)
+        assert {one.change for one in found} == {verify.Change.REORDERED}
+    (found,) = verify.compare_entries(iter(leaves), values[:15], 20)
+    assert (found.change, found.first, found.last) == (verify.Change.TRUNCATED, 16, 20)
+    assert verify.compare_entries(iter(leaves), [*values, b"sequenced, not published"], 20) == []

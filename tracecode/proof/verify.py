@@ -232,6 +232,14 @@ def compare_entries(leaves: Iterator[bytes], entries: Iterable[bytes | None], si
             given.popleft()
         index += skip_wanted
         fill()
+    # What was moved to the end, or from there, has its other half in what is left.
+    for leaf, _ in given:
+        if leaf in deleted:
+            inserted[leaf] = deleted[leaf]
+    gone = sum(leaf not in inserted for leaf in wanted)
+    for at, leaf in enumerate(wanted):
+        if leaf in inserted:
+            deleted[leaf] = index + at + 1
     for leaf, sequence in deleted.items():
         if leaf in inserted:
             _add(found, Change.REORDERED, sequence, "stands elsewhere now")
@@ -240,7 +248,7 @@ def compare_entries(leaves: Iterator[bytes], entries: Iterable[bytes | None], si
     for leaf, sequence in inserted.items():
         if leaf not in deleted:
             _add(found, Change.INSERTED, sequence, "stands before this one now and was never published")
-    if wanted:
+    if gone:
         found.append(_say_truncated(index, size))
     return _merge(found)
 
