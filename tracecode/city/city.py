@@ -190,14 +190,18 @@ class City:
         corrects: str = "",
         prompt: bool = False,
         delay_seconds: int | None = None,
+        terminal: str = "",
     ) -> None:
-        """Report something that happened at a time; `prompt` keeps delays and retries away."""
+        """Report something that happened at a time; `prompt` keeps delays and retries away.
+
+        Without a terminal it is one of three.
+        """
         rng = self.rng
         document: dict[str, Any] = {
             "institutionCode": here.code,
             "documentNumber": number,
             "businessTime": write_time(time + here.clock_seconds),
-            "terminalId": f"T{rng.randrange(1, 4)}",
+            "terminalId": terminal or f"T{rng.randrange(1, 4)}",
             "operatorToken": f"op-{here.code[7:]}-{rng.randrange(1, 6)}",
             "channel": channel,
         }
@@ -401,6 +405,9 @@ class City:
         corrects: str = "",
         both_channels: bool = False,
         prompt: bool = False,
+        delay_seconds: int | None = None,
+        terminal: str = "",
+        prescriber: str = "",
     ) -> Sold:
         """A sale that has happened, reported by the inventory ledger or by both channels."""
         rng = self.rng
@@ -428,7 +435,20 @@ class City:
         }
         if insured:
             content["settlementId"] = sold.settlement
-        self.send(here, "sale", content, time, lines, number, corrects=corrects, prompt=prompt)
+        if prescriber:
+            content["prescriberToken"] = prescriber
+        self.send(
+            here,
+            "sale",
+            content,
+            time,
+            lines,
+            number,
+            corrects=corrects,
+            prompt=prompt,
+            delay_seconds=delay_seconds,
+            terminal=terminal,
+        )
         if both_channels and insured:
             other = self.number(here, "JS", time)
             # The settlement comes first or last: the two channels are two programs.

@@ -109,3 +109,28 @@ class Labels:
             row["drugCode"] = drug_code
         self.counts[fraud][label] += 1
         self._file.write(_encode(row) + "\n")
+
+    def add_subject(
+        self,
+        level: str,
+        token: str,
+        label: str,
+        *,
+        fraud: bool,
+        expected: Sequence[str] = (),
+        related: Sequence[str] = (),
+    ) -> None:
+        """Label an institution or a person as a whole: `expected` names the models that must point there.
+
+        `related` names models that may point there too and are right.
+        """
+        self.counts[fraud][label] += 1
+        row = {
+            "level": level,
+            "subject": token,
+            "label": label,
+            "fraud": fraud,
+            "expected": list(expected),
+            "related": list(related),
+        }
+        self._file.write(_encode(row) + "\n")

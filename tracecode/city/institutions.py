@@ -91,9 +91,20 @@ class Institution:
         return self is other or (bool(self.group) and self.group == other.group)
 
 
-def make_institutions(rng: Random, packs: Sequence[Pack], count: int, days: int) -> list[Institution]:
-    """The city's institutions. At least six, so that every kind of them is there."""
-    divisions = DIVISIONS[: max(3, min(len(DIVISIONS), count // 6))]
+def make_institutions(
+    rng: Random,
+    packs: Sequence[Pack],
+    count: int,
+    days: int,
+    regions: int | None = None,
+    busyness: float = 1.0,
+) -> list[Institution]:
+    """The city's institutions. At least six, so that every kind of them is there.
+
+    `regions` is in how many divisions they lie; None lets their number decide. `busyness` multiplies what
+    all of them sell.
+    """
+    divisions = DIVISIONS[: regions or max(3, min(len(DIVISIONS), count // 6))]
     institutions = []
     for number in range(count):
         division, place = divisions[number % len(divisions)]
@@ -106,7 +117,7 @@ def make_institutions(rng: Random, packs: Sequence[Pack], count: int, days: int)
                 # One in five does not upload codes it received.
                 uploads=number % 5 != 3,
                 clock_seconds=_set_clock(rng, number),
-                factor=0.6 + 0.8 * rng.random(),
+                factor=(0.6 + 0.8 * rng.random()) * busyness,
             )
         )
     for here in institutions:

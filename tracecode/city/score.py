@@ -281,6 +281,9 @@ def _read_labels(directory: Path) -> tuple[dict[Identity, list[_Label]], dict[tu
         for number, row in enumerate(file, start=1):
             try:
                 record = json.loads(row)
+                if "level" in record:
+                    # About an institution or a person as a whole: what a screening says, not a verdict.
+                    continue
                 label = _Label(
                     record["lineNumber"],
                     record["code"],

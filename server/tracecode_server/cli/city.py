@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tracecode.city.score import Score, read_start
 from tracecode.city.score import score as score_city
-from tracecode.city.simulate import DAYS_MIN, INSTITUTIONS_MIN
+from tracecode.city.simulate import DAYS_MIN, INSTITUTIONS_MIN, Frauds
 from tracecode.city.simulate import simulate as simulate_city
 from tracecode.errors import ImportInvalid, TracecodeError
 from tracecode.ledger import Ledger
@@ -59,6 +59,14 @@ def simulate(
             show_default=False,
         ),
     ] = None,
+    frauds: Annotated[
+        Frauds,
+        typer.Option(
+            "--frauds",
+            help="What is wrong: single lines, or what institutions and persons do for weeks (days around "
+            "2026-12-31, at least 40 institutions).",
+        ),
+    ] = Frauds.LINE,
     as_json: JsonOption = False,
 ) -> None:
     """Write a city of pharmacies: catalogue, documents with retries and delays, and what each fraud is.
@@ -75,6 +83,7 @@ def simulate(
                 out,
                 catalogue,
                 bar.show,
+                frauds,
             )
         except ValueError as error:
             complain(f"{catalogue}: {error}" if catalogue else str(error))
