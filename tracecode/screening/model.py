@@ -1,0 +1,107 @@
+"""What a model is, and what it says: a lead, with its reasons and numbers.
+
+A model knows how to measure; it does not know what is too much. That stands in thresholds.toml.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+__all__ = ["Kind", "Lead", "Level", "Model", "Parameter", "State"]
+
+Parameter = float | int | str | list[str] | list[int]
+
+_PARAMETER = re.compile(r"\$(\w+)")
+
+
+class Kind(StrEnum):
+    """Who is looked at."""
+
+    INSTITUTION = "institution"
+    PERSON = "person"
+
+
+class Level(StrEnum):
+    """How strong a lead is."""
+
+    WARN = "warn"
+    ALERT = "alert"
+
+
+class State(StrEnum):
+    """How far a lead has come by itself; only people confirm and close (线索 → 疑点)."""
+
+    LEAD = "lead"
+    SUSPECTED = "suspected"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One pattern that is looked for.
+
+    `sql` reads the tables of base.py and gives one row for each subject in which it sees anything: `subject`,
+    `value` (the statistic), `support` (how many codes, lines or days it rests on) and further columns, which
+    are numbers for the reason. `$name` in it is a parameter of the model's table in thresholds.toml.
+    """
+
+    name: str
+    version: int
+    kind: Kind
+    title_zh: str
+    title_en: str
+    inputs: tuple[str, ...]
+    """Tables of base.py it reads."""
+    sql: str
+    why_zh: str
+    why_en: str
+    """Templates of the reason; names in braces are columns of the result, and z, peers, peer_median."""
+    absent: float | None = None
+    """What the statistic is where `sql` gives no row; None = such subjects are nobody's peers."""
+    counts_codes: bool = False
+    """`support` counts codes: three of them make a lead a suspicion."""
+    excluded_zh: str = ""
+    excluded_en: str = ""
+    """Counter-evidence 反证 that was looked for and is not in the figures."""
+    refine: Callable[[duckdb.DuckDBPyConnection, pa.Table, Mapping[str, Any]], pa.Table] | None = None
+    """Works on the rows of `sql` where SQL is not enough, as on graphs; the rest holds of what it returns."""
+
+    def measure(self, connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any]) -> pa.Table:
+        """The rows of all subjects in which the model sees anything."""
+        wanted = {name: parameters[name] for name in set(_PARAMETER.findall(self.sql))}
+        table = connection.sql(self.sql, params=wanted).to_arrow_table()
+        return self.refine(connection, table, parameters) if self.refine is not None else table
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """线索: a model says that somebody should be looked at. It is no verdict and has no consequence."""
+
+    model: str
+    version: int
+    kind: Kind
+    subject: str
+    level: Level
+    state: State
+    value: float
+    support: int
+    z: float | None
+    """Robust z against the peer group; None = compared with nobody."""
+    peer_group: str
+    peer_count: int
+    peer_median: float | None
+    threshold: str
+    """The condition of thresholds.toml that was met."""
+    strength: float
+    """0 to 1: what the score makes of it."""
+    rank: int
+    """Its place in the model's list, from 1."""
+    why_zh: str
+    why_en: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,42 @@
+"""Drugs that resellers pay for, sold ever faster."""
+
+from tracecode.screening.model import Kind, Model
+
+MODEL = Model(
+    name="watch_list_growth",
+    version=1,
+    kind=Kind.INSTITUTION,
+    title_zh="重点药品增长",
+    title_en="watch-list growth",
+    inputs=("sale",),
+    sql="""
+    WITH watched AS (
+        SELECT institution_code,
+               business_day >= last_day() - CAST((last_day() - first_day()) // 2 AS INTEGER) AS recent,
+               sum(amount)::DOUBLE AS amount, count(*) AS lines
+        FROM sale
+        WHERE in_period AND amount IS NOT NULL
+          AND list_has_any([drug_code[:1], drug_code[:2], drug_code[:3], drug_code[:4], drug_code[:5],
+                            drug_code[:6], drug_code[:7]], CAST($watch_list AS VARCHAR[]))
+        GROUP BY ALL
+    )
+    SELECT institution_code AS subject,
+           (coalesce(sum(amount) FILTER (recent), 0) + $amount_floor)
+           / (coalesce(sum(amount) FILTER (NOT recent), 0) + $amount_floor) AS value,
+           coalesce(sum(lines) FILTER (recent), 0)::BIGINT AS support,
+           coalesce(sum(amount) FILTER (recent), 0) AS recent_amount,
+           coalesce(sum(amount) FILTER (NOT recent), 0) AS before_amount
+    FROM watched GROUP BY institution_code
+    """,
+    why_zh=(
+        "重点药品销售额由前半期 {before_amount:.0f} 元升至后半期 {recent_amount:.0f} 元，为 {value:.1f} "
+        "倍；同类中位数 {peer_median:.1f} 倍，z 值 {z:.1f}"
+    ),
+    why_en=(
+        "sales of watched drugs went from {before_amount:.0f} to {recent_amount:.0f} yuan"
+        " between the halves of the period, {value:.1f} times; the peers' median is "
+        "{peer_median:.1f} times, robust z {z:.1f}"
+    ),
+    excluded_zh="金额很小的增长已被起点抵消",
+    excluded_en="A floor keeps growth of small sums small",
+)
