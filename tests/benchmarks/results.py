@@ -60,6 +60,9 @@ ROWS: Final = (
         50,
     ),
     Row("parse_gs1_vs_biip", "GS1 strings read/s, in batches", "biip, strings/s", 300),
+    Row(
+        "screening_vs_postgresql", "queries/s, DuckDB over Parquet", "PostgreSQL, the same SQL, queries/s", 5
+    ),
     Row("cost_1e7_vs_1e6", "µs of CPU a verified code, 10^7 codes", "the same, 10^6 codes", 2, at_most=True),
     Row("cost_1e8_vs_1e6", "µs of CPU a verified code, 10^8 codes", "the same, 10^6 codes", 4, at_most=True),
 )

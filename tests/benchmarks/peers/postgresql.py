@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ class PostgreSQL:
     name = "postgresql"
 
     def __init__(self, folder: Path, codes: int, tuning_seconds: float, warm_up_seconds: float) -> None:
+        self._start(folder, SETTINGS)
+        self._load(codes)
+        self._clients = Clients(
+            "benchmarks.peers.postgresql", self._address, codes, CLAIMS_PER_SECOND_MAX, files=folder / "data"
+        )
+        self.rates = self._clients.tune(tuning_seconds, warm_up_seconds)
+        self.how = f"best of {', '.join(map(str, CONNECTIONS))} connections: {self._clients.connections}"
+
+    def _start(self, folder: Path, settings: Mapping[str, str]) -> None:
+        """Make a database in a new folder and start its server on a socket there."""
         folder.mkdir(parents=True)
         # PostgreSQL refuses root.
         self._user = "postgres" if os.geteuid() == 0 else ""
@@ -65,19 +76,13 @@ class PostgreSQL:
             [programs / "initdb", "-D", data, "-A", "trust", "-U", "bench", "-E", "UTF8", "--no-locale"]
         )
         with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
-            settings = {**SETTINGS, "unix_socket_directories": f"'{folder}'"}
+            settings = {**settings, "unix_socket_directories": f"'{folder}'"}
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
         self._log = (folder / "log").open("w")
         self._process = subprocess.Popen(
             self._as_user([programs / "postgres", "-D", data]), stdout=self._log, stderr=self._log, cwd=folder
         )
         self._address = f"host={folder} user=bench dbname=postgres"
-        self._load(codes)
-        self._clients = Clients(
-            "benchmarks.peers.postgresql", self._address, codes, CLAIMS_PER_SECOND_MAX, files=data
-        )
-        self.rates = self._clients.tune(tuning_seconds, warm_up_seconds)
-        self.how = f"best of {', '.join(map(str, CONNECTIONS))} connections: {self._clients.connections}"
 
     def _as_user(self, command: list[str | Path]) -> list[str | Path]:
         # setpriv becomes the program, so that the process we end is the server itself.
@@ -120,6 +125,9 @@ class PostgreSQL:
     def stop(self) -> None:
         """Fast shutdown (SIGINT), as its manual names it."""
         self._clients.stop()
+        self._stop()
+
+    def _stop(self) -> None:
         self._process.send_signal(2)
         self._process.wait(120)
         self._log.close()
