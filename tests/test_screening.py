@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tracecode.city.schemes import SCHEMES
@@ -21,6 +22,8 @@ from tracecode.screening.models import MODELS, duplicate_rate, resale_source
 from tracecode.screening.run import read_leads
 from tracecode.screening.score import ClosedCase, score_subjects
 from tracecode.screening.thresholds import Thresholds
+from tracecode.screening.write import write_register
+from tracecode.views.lines import LINES
 
 THRESHOLDS = Thresholds.default()
 DEFAULT_TEXT = (Path(__file__).parents[1] / "tracecode/screening/thresholds.toml").read_text("utf-8")
@@ -181,6 +184,12 @@ def test_what_cannot_be_screened_is_said(tmp_path: Path) -> None:
         run_screening(relations, tmp_path / "out", date(2026, 2, 1), date(2026, 1, 1))
     with pytest.raises(FileNotFoundError, match="no lines lie"):
         run_screening(relations, tmp_path / "out", date(2026, 1, 1), date(2026, 2, 1))
+    (tmp_path / "lines").mkdir()
+    pq.write_table(LINES.empty_table(), tmp_path / "lines/part-0.parquet")
+    with pytest.raises(FileNotFoundError, match=r"institutions\.parquet is missing"):
+        run_screening(relations, tmp_path / "out", date(2026, 1, 1), date(2026, 2, 1))
+    write_register([], tmp_path)
+    assert run_screening(relations, tmp_path / "out", date(2026, 1, 1), date(2026, 2, 1)).leads == ()
 
 
 # --- leads and scores ---------------------------------------------------------------------------

@@ -83,6 +83,9 @@ def run_screening(
         raise ValueError(f"a division is up to six digits, not {division!r}")
     if not any(iglob(relations.lines, recursive=True)):
         raise FileNotFoundError(f"no lines lie at {relations.lines}; is the ledger's directory right?")
+    for path in (relations.institutions, relations.products):
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing; tracecode.screening.write.write_register makes it")
     chosen = tuple(models)
     limits = thresholds or Thresholds.default()
     missing = [model.name for model in chosen if model.name not in limits.models]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from tracecode.v1 import journal_pb2
 from tracecode.views.lines import DELETIONS, FINDINGS, extract
 
-__all__ = ["INSTITUTIONS", "PRODUCTS", "write_relations"]
+__all__ = ["INSTITUTIONS", "PRODUCTS", "write_register", "write_relations"]
 
 ENTRIES_PER_BATCH = 5_000
 
@@ -73,11 +73,30 @@ def write_relations(
         finally:
             for writer in lines.values():
                 writer.close()
+    _write_catalogue(out, institutions, products)
+    return rows
+
+
+def write_register(entries: Iterable[bytes], out: Path) -> None:
+    """Write institutions.parquet and products.parquet alone, of a ledger whose views write the rest.
+
+    Of `entries` only imports are looked at, so others may be left out.
+    """
+    institutions: dict[str, dict[str, Any]] = {}
+    products: dict[str, dict[str, Any]] = {}
+    source = iter(entries)
+    while batch := list(islice(source, ENTRIES_PER_BATCH)):
+        _read_catalogue(batch, institutions, products)
+    _write_catalogue(out, institutions, products)
+
+
+def _write_catalogue(
+    out: Path, institutions: dict[str, dict[str, Any]], products: dict[str, dict[str, Any]]
+) -> None:
     table = pa.Table.from_pylist(list(institutions.values()), INSTITUTIONS)
     pq.write_table(table, out / "institutions.parquet")
     table = pa.Table.from_pylist(list(products.values()), PRODUCTS)
     pq.write_table(table, out / "products.parquet")
-    return rows
 
 
 def _write_lines(batch: pa.RecordBatch, out: Path, writers: dict[tuple[date, str], pq.ParquetWriter]) -> None:

@@ -17,7 +17,7 @@ MODEL = Model(
                list_has_any([any_value(drug_code)[:3], any_value(drug_code)[:4], any_value(drug_code)[:5],
                              any_value(drug_code)[:6]], CAST($chronic_list AS VARCHAR[])) AS chronic
         FROM sale WHERE insured AND NOT split AND quantity IS NOT NULL AND person_token <> ''
-          AND NOT exempt
+          AND NOT exempt AND quantity <= $bulk_packs
         GROUP BY person_token, drug_code HAVING sum(quantity) >= $packs_min
     ), kept AS (
         SELECT *, packs * $pack_days - date_diff('day', first_bought, last_day())

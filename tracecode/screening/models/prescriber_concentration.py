@@ -25,17 +25,18 @@ MODEL = Model(
         FROM hourly
     )
     SELECT institution_code AS subject,
-           CASE WHEN institution_code LIKE 'P%' OR max(peak) > $peak_max THEN max(share) ELSE 0 END AS value,
+           CASE WHEN max(peak) > $peak_max THEN 1 WHEN institution_code LIKE 'P%' THEN max(share) ELSE 0 END
+               AS value, max(share) AS share,
            sum(lines)::BIGINT AS support, arg_max(prescriber_token, share) AS prescriber,
            max(peak) AS peak, sum(share * share) AS concentration, count(*) AS prescribers
     FROM shared GROUP BY institution_code
     """,
     why_zh=(
-        "{support} 行处方药中一名处方者占 {value:.0%}（共 {prescribers} 名处方者，集中度 HHI "
+        "{support} 行处方药中一名处方者占 {share:.0%}（共 {prescribers} 名处方者，集中度 HHI "
         "{concentration:.2f}），最高每小时 {peak} 张；同类中位数 {peer_median:.0%}"
     ),
     why_en=(
-        "one prescriber stands behind {value:.0%} of {support} prescribed lines "
+        "one prescriber stands behind {share:.0%} of {support} prescribed lines "
         "({prescribers} prescribers, HHI {concentration:.2f}), at most {peak} "
         "prescriptions in an hour; the peers' median is {peer_median:.0%}"
     ),

@@ -59,6 +59,7 @@ def _refine(
                     "persons": len(persons),
                     "codes": len(passed),
                     "role": role,
+                    "role_zh": {"seller": "再次销售", "feeder": "首次销售"}[role],
                 }
             )
     schema = pa.schema(
@@ -71,6 +72,7 @@ def _refine(
             ("persons", pa.int64()),
             ("codes", pa.int64()),
             ("role", pa.string()),
+            ("role_zh", pa.string()),
         ]
     )
     return pa.Table.from_pylist(rows, schema)
@@ -89,7 +91,7 @@ MODEL = Model(
     """,
     why_zh=(
         "属于回流团伙 {ring}（{institutions} 家机构、{persons} 名购药者、{codes} 个追溯码"
-        "）；本机构角色：{role}，涉及 "
+        "）；本机构角色：{role_zh}，涉及 "
         "{support} 个追溯码"
     ),
     why_en=(

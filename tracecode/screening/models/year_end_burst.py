@@ -30,7 +30,7 @@ MODEL = Model(
                amount / CASE WHEN weekdays >= $weekdays_min THEN weekday_median ELSE any_median END AS ratio
         FROM compared WHERE days >= $days_min
     )
-    SELECT institution_code AS subject, coalesce(quantile_cont(ratio, 0.9), 0) AS value,
+    SELECT institution_code AS subject, coalesce(list_reverse_sort(list(ratio))[3], 0) AS value,
            count(*) FILTER (ratio >= $ratio_min) AS support, max(ratio) AS worst,
            arg_max(business_day, ratio)::VARCHAR AS worst_day,
            coalesce(sum(amount) FILTER (ratio >= $ratio_min), 0) AS amount
@@ -39,12 +39,12 @@ MODEL = Model(
     why_zh=(
         "{support} 天的医保结算额达到此前同一星期日中位数的数倍，最高为 {worst_day} 的 {worst:.1f}"
         " 倍，这些天共 "
-        "{amount:.0f} 元；同类机构年末第九十百分位中位数 {peer_median:.1f} 倍，z 值 {z:.1f}"
+        "{amount:.0f} 元；同类机构第三高日中位数 {peer_median:.1f} 倍，z 值 {z:.1f}"
     ),
     why_en=(
         "on {support} days far more was settled than the median of the same weekday "
         "before, at most {worst:.1f} times as much on {worst_day}, {amount:.0f} yuan on "
-        "these days; the peers' ninth decile is {peer_median:.1f} times, robust z {z:.1f}"
+        "these days; the peers' third day is {peer_median:.1f} times, robust z {z:.1f}"
     ),
     excluded_zh="单日促销不构成线索（至少三天）",
     excluded_en="One day of promotion is no lead: it takes three",
