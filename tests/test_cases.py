@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
@@ -628,6 +630,9 @@ def test_the_service_says_why_it_refuses(tmp_path: Path, edges: int) -> None:
         case = stub.OpenCase(opening(finding), timeout=10).case
         assert case.owner == "王科长"
         stub.AdvanceCase(advancing(case, S.INVESTIGATION), timeout=10)
+        export = case_service_pb2.ExportEvidenceRequest(case_number=case.case_number, actor="张三")
+        bundle = b"".join(part.content for part in stub.ExportEvidence(export, timeout=20))
+        assert zipfile.ZipFile(io.BytesIO(bundle)).testzip() is None
         for call, request, expected in (
             (stub.AdvanceCase, advancing(case, S.INVESTIGATION, actor="X"), ("ABORTED", "ETAG_STALE")),
             (stub.OpenCase, opening(finding), ("FAILED_PRECONDITION", "FINDING_IN_CASE")),

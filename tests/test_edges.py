@@ -531,9 +531,13 @@ class Answers:
         self.services: dict[str, object] = {
             service.full_name: RemoteService(
                 {
-                    method.name: self.converse
-                    if method.server_streaming
-                    else from_bytes(self.gather if method.client_streaming else self.answer)
+                    method.name: from_bytes(
+                        self.converse  # type: ignore[type-var]
+                        if method.server_streaming
+                        else self.gather
+                        if method.client_streaming
+                        else self.answer
+                    )
                     for method in service.methods
                 }
             )
@@ -778,9 +782,9 @@ def test_methods_go_by_the_same_number_on_both_sides() -> None:
         for service in SERVICES:
             for method in service.methods:
                 number = next(numbers)
-                assert desk.streaming[number] == method.client_streaming
+                assert desk.streaming[number] == (method.client_streaming or method.server_streaming)
                 assert desk.server_streaming[number] == method.server_streaming
-                if not method.client_streaming:
+                if not desk.streaming[number]:
                     assert await getattr(services[service.full_name], method.name)(b"1") == b"11"
         assert next(numbers) == len(desk.answers)
 

@@ -31,7 +31,8 @@ class Desk:
         for descriptor in SERVICES:
             for method in descriptor.methods:
                 self.answers.append(answer_bytes(method, services[descriptor.full_name]))
-                self.streaming.append(method.client_streaming)
+                # A stream either way is one on the link.
+                self.streaming.append(method.client_streaming or method.server_streaming)
                 self.server_streaming.append(method.server_streaming)
         self.draining = False
         self.limits = limits

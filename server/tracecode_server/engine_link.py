@@ -140,7 +140,13 @@ def build_services(engine: EngineLink) -> dict[str, object]:
 
 def _ask(engine: EngineLink, number: int, method: MethodDescriptor) -> Callable[[Any], Any]:
     if method.server_streaming:
-        return lambda messages: engine.converse(number, messages)
+
+        def converse(messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+            return engine.converse(number, messages)
+
+        # Its one request too travels as it came.
+        converse.__dict__["from_bytes"] = True
+        return converse
     if method.client_streaming:
 
         async def gather(messages: AsyncIterator[bytes]) -> bytes:

@@ -281,10 +281,10 @@ def answer_bytes(method: MethodDescriptor, service: object) -> Callable[[Any], A
     iterator of bytes, so that it may answer a malformed message and go on.
     """
     answer: Callable[[Any], Any] = getattr(service, method.name)
-    if method.server_streaming and not method.client_streaming:
-        return _parse_one(method, answer)
-    if method.server_streaming or getattr(answer, "from_bytes", False):
+    if getattr(answer, "from_bytes", False):
         return answer
+    if method.server_streaming:
+        return answer if method.client_streaming else _parse_one(method, answer)
     return _parse_each(method, answer) if method.client_streaming else _parse_first(method, answer)
 
 
