@@ -15,7 +15,11 @@ from tracecode_server.method import SERVICES
 
 from tracecode.v1 import document_pb2, ledger_service_pb2
 
-METHODS = {method.name: method for service in SERVICES for method in service.methods}
+# Those that a till, a gateway or a consumer speaks to.
+OPEN_SERVICES = ("LedgerService", "CatalogueService", "ConsumerService")
+METHODS = {
+    method.name: method for service in SERVICES if service.name in OPEN_SERVICES for method in service.methods
+}
 INSTITUTION = "P37020304446"
 STOCK_INSTITUTION = "P37020300077"
 IDENTIFIER = "8123456"
