@@ -19,7 +19,7 @@ run: build
 	$(BIN)/tracecode demo
 
 test: build check faults oracles $(NODE_MODULES)/installed
-	$(BIN)/python -m pytest --session-timeout=480
+	$(BIN)/python -m pytest --session-timeout=570
 
 check: lint types layers contract drift stubs
 

@@ -502,8 +502,8 @@ def list_errors() -> list[type[BaseException]]:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, errors.TracecodeError)
     ]
-    # The root, what ends the start of the service before there are calls, and what no call asks for.
-    not_answered = (errors.TracecodeError, errors.RuleBaseInvalid, errors.BackupRefused)
+    # What is only a kind of others, and what no call asks for.
+    not_answered = (errors.TracecodeError, errors.DeskRefused, errors.BackupRefused)
     return [kind for kind in dict.fromkeys(kinds) if kind not in not_answered]
 
 

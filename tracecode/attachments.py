@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -28,15 +30,15 @@ class Attachments:
     """A folder of files by their hash; in a folder that passes with the process where none is given."""
 
     def __init__(self, directory: Path | None) -> None:
-        self._passing = None if directory is not None else tempfile.TemporaryDirectory("-tracecode")
-        self._directory = Path(self._passing.name) if self._passing is not None else directory
-        assert self._directory is not None
-        self._root: Path = self._directory
+        self._passing = directory is None
+        # Made when the first file comes.
+        passing = Path(tempfile.gettempdir()) / f"tracecode-attachments-{secrets.token_hex(8)}"
+        self._root = directory if directory is not None else passing
 
     def close(self) -> None:
         """Forget what nothing on disk was asked for. Safe to call twice."""
-        if self._passing is not None:
-            self._passing.cleanup()
+        if self._passing:
+            shutil.rmtree(self._root, ignore_errors=True)
 
     def forget_incoming(self) -> None:
         """Remove what was cut short. For the process that writes, before anything comes."""
