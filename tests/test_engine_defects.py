@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ from tracecode.code import read_scan
 from tracecode.engine import records
 from tracecode.engine.contract import Submission, Submissions
 from tracecode.engine.index import (
-    CACHED_CODES_MAX,
     UNKNOWN_DOCUMENTS_MAX,
     UNKNOWN_DRUG_CODES_MAX,
     UNKNOWN_INSTITUTIONS_MAX,
@@ -319,16 +319,48 @@ def test_what_is_remembered_of_an_unknown_product_is_bounded() -> None:
     assert documents == UNKNOWN_DOCUMENTS_MAX
 
 
-def test_long_documents_do_not_fill_the_memory_for_short_ones(ledger: Ledger) -> None:
-    """What is kept read is bounded by its codes, not by its documents."""
+@pytest.mark.parametrize("codes", [1, 50])
+def test_what_is_kept_read_is_bounded_by_its_bytes(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, codes: int
+) -> None:
+    """Pins that neither many short documents nor few long ones take more memory than is theirs."""
+    monkeypatch.setattr("tracecode.engine.index.CACHED_BYTES_MAX", 2**20)
     index = engine_of(ledger).index
-    read = index.stored(tell(ledger, sale(SHOP, "S1", NOON, line(*(code(n) for n in range(50)))))[0].sequence)
-    for sequence in range(1_000, 1_000 + CACHED_CODES_MAX // 50 + 100):
+    told = tell(ledger, sale(SHOP, "S1", NOON, *(line(code(n)) for n in range(codes))))
+    read = index.stored(told[0].sequence)
+    tries = 2_000 // codes
+    tracemalloc.start()
+    for sequence in range(1_000, 1_000 + tries):
         entry = journal_pb2.JournalEntry()
         entry.CopyFrom(read.entry)
         entry.sequence = sequence
-        index._remember(entry, read.read)
-    assert sum(len(stored.read.events) for stored in index._documents.values()) <= CACHED_CODES_MAX
+        kept = index._remember(entry).read
+        assert [kept.events[key] for key in kept.events]
+        assert len(kept.lines) == codes
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 1 < len(index._documents) < tries
+    assert 2**18 < grown <= 2**20
+
+
+def test_institutions_and_products_are_read_anew_when_many_are_kept(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that anybody's made-up institutions do not fill the memory, and are known all the same."""
+    monkeypatch.setattr("tracecode.engine.index.INSTITUTIONS_KEPT", 10)
+    monkeypatch.setattr("tracecode.engine.index.PRODUCTS_KEPT", 2)
+    index = engine_of(ledger).index
+    told = [sale(f"P1305{n:07}", f"S{n}", NOON + n, line(code(n))) for n in range(30)]
+    tell(ledger, *told)
+    numbers = [index.institution_number(document.institution_code) for document in told]
+    assert len(set(numbers)) == len(told)
+    assert all(index.facts(document.institution_code).division == "130500" for document in told)
+    assert {index.product(product.identifier).identifier for product in PRODUCTS} == {  # type: ignore[union-attr]
+        product.identifier for product in PRODUCTS
+    }
+    assert len(index._institutions) <= 10
+    assert len(index._facts) <= 10
+    assert len(index._products) <= 2
 
 
 def test_of_two_deletions_that_wait_for_a_document_the_later_one_counts(ledger: Ledger) -> None:

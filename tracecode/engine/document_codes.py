@@ -57,8 +57,6 @@ class ReadDocument:
     time: int
     """Effective time."""
     refused: bool
-    events: Mapping[bytes, Event]
-    """By canonical key; at most one for each code."""
     relations: tuple[tuple[bytes, bytes], ...]
     """Parent key, child key."""
 
@@ -74,7 +72,13 @@ class ReadDocument:
         places, self.relations = _find_codes(document)
         self.places: Mapping[bytes, list[_Place]] = places
         self.inside = frozenset(child for _, child in self.relations)
-        self.events = _Events(self)
+        self._made: dict[bytes, Event] = {}
+
+    @property
+    def events(self) -> Mapping[bytes, Event]:
+        """By canonical key; at most one for each code."""
+        # Not kept: in a ring with its document neither would be freed before the collector comes by.
+        return _Events(self, self._made)
 
     def as_refused(self) -> ReadDocument:
         """The same as an attempt that was refused."""
@@ -107,9 +111,9 @@ class ReadDocument:
 class _Events(Mapping[bytes, Event]):
     """The events of a document, each made when it is asked for."""
 
-    def __init__(self, read: ReadDocument) -> None:
+    def __init__(self, read: ReadDocument, made: dict[bytes, Event]) -> None:
         self._read = read
-        self._made: dict[bytes, Event] = {}
+        self._made = made
 
     def __getitem__(self, key: bytes) -> Event:
         event = self._made.get(key)

@@ -33,14 +33,26 @@ from tracecode.life_cycle import INBOUND, SALES, WHOLE, Event, InstitutionFacts,
 from tracecode.product import is_outer_package
 from tracecode.v1 import catalogue_pb2, document_pb2, finding_pb2, journal_pb2
 
-CACHED_CODES_MAX = 200_000
-"""Codes, on however many documents, that are kept read: a document holds up to 3,500 of them (ours)."""
+CACHED_BYTES_MAX = 64 * 2**20
+"""What the documents that are kept read may weigh: 14,000 sales of a box, or 40 receipts of 3,000 (ours)."""
+
+DOCUMENT_BYTES = 2_000
+"""A document that is kept read takes so many bytes of memory at least, and with its events and lines made
+BYTES_PER_ENTRY_BYTE for each of its entry's: fitted to sales of 1 and 3 codes and receipts of 50 to 3,000."""
+
+BYTES_PER_ENTRY_BYTE = 23
 
 CUT_BYTES_MIN = 2_000
 """Entries from this size on are read only as far as the code needs that is asked for (ours)."""
 
 CUT_DOCUMENTS_MAX = 10_000
-"""So many of what was cut out of them are kept: each is one line (ours)."""
+"""So many of what was cut out of them are kept: each is one line, and takes 4 kB (ours)."""
+
+PRODUCTS_KEPT = 20_000
+"""Products that are kept read, a kB each; one more, and they are read anew (ours)."""
+
+INSTITUTIONS_KEPT = 10_000
+"""Institutions likewise; a pooling area has a few thousand (ours)."""
 
 EVENTS_MAX = 320
 """Of a code that more entries name, the first FIRST_EVENTS and the newest are read when it is judged (ours).
@@ -131,9 +143,9 @@ class Index:
         self._products: dict[str, tuple[catalogue_pb2.Product, bool]] = {}
         self._institutions: dict[str, tuple[int, catalogue_pb2.Institution | None]] = {}
         self._facts: dict[str, InstitutionFacts] = {}
-        self._documents: OrderedDict[int, StoredDocument] = OrderedDict()
+        self._documents: OrderedDict[int, tuple[StoredDocument, int]] = OrderedDict()
         self._parts: OrderedDict[tuple[int, bytes], StoredDocument] = OrderedDict()
-        self._cached_codes = 0
+        self._cached_bytes = 0
         # Code -> its first FIRST_EVENTS entries, newest first, of codes with more than EVENTS_MAX.
         self._first_entries: dict[bytes, list[int]] = {}
 
@@ -144,7 +156,7 @@ class Index:
         self._facts.clear()
         self._documents.clear()
         self._parts.clear()
-        self._cached_codes = 0
+        self._cached_bytes = 0
         self._first_entries.clear()
 
     # What the catalogue says.
@@ -161,6 +173,8 @@ class Index:
             if value is None:
                 # Not remembered: anybody may ask for any number of identifiers that do not exist.
                 return None
+            if len(self._products) >= PRODUCTS_KEPT:
+                self._products.clear()
             found = self._products[identifier] = records.product_from_bytes(value)
         return found
 
@@ -174,6 +188,8 @@ class Index:
             value = self.store.get(records.institution_key(code))
             found = (0, None) if value is None else records.institution_from_bytes(value)
             if found[0]:
+                if len(self._institutions) >= INSTITUTIONS_KEPT:
+                    self._institutions.clear()
                 self._institutions[code] = found
         return found
 
@@ -202,6 +218,8 @@ class Index:
                     registered=True,
                 )
             if number:
+                if len(self._facts) >= INSTITUTIONS_KEPT:
+                    self._facts.clear()
                 self._facts[code] = facts
         return facts
 
@@ -329,7 +347,7 @@ class Index:
         found = self._documents.get(sequence)
         if found is not None:
             self._documents.move_to_end(sequence)
-            return found
+            return found[0]
         value = self.store.entry(sequence)
         if value is None:
             raise DataLoss(f"journal entry {sequence} is missing; restore the journal from a backup")
@@ -374,11 +392,12 @@ class Index:
             )
         previous = dict(zip(read.events, entry.document.previous_sequences, strict=True))
         stored = StoredDocument(entry.sequence, entry, read, previous)
-        self._cached_codes += 1 + len(read.events)
-        self._documents[entry.sequence] = stored
-        while self._cached_codes > CACHED_CODES_MAX and len(self._documents) > 1:
-            _, oldest = self._documents.popitem(last=False)
-            self._cached_codes -= 1 + len(oldest.read.events)
+        weight = DOCUMENT_BYTES + BYTES_PER_ENTRY_BYTE * entry.ByteSize()
+        self._cached_bytes += weight - self._documents.pop(entry.sequence, (stored, 0))[1]
+        self._documents[entry.sequence] = stored, weight
+        while self._cached_bytes > CACHED_BYTES_MAX and len(self._documents) > 1:
+            _, (_, freed) = self._documents.popitem(last=False)
+            self._cached_bytes -= freed
         return stored
 
     def document_record(self, document: Document) -> DocumentIndexRecord | None:
