@@ -10,6 +10,8 @@ TracecodeError
  |    +-- MoveRefused                  not from this state, or something is missing that it asks for
  |    +-- FindingInCase                another open case has the finding
  +-- NotFound (LookupError)            asked for something the ledger does not know
+ +-- AccessDenied (PermissionError)    who asks may not see it, or is nobody we know
+ +-- GrantsInvalid (ValueError)        a file of grants that cannot be used; names the place
  +-- Overloaded                        the engine pushes back; wait and send again
  |    +-- StorageFull                  no room on the disk or in the map; questions are answered on
  +-- DataLoss                          stored bytes are not what was written
@@ -73,6 +75,14 @@ class FindingInCase(DeskRefused):
 
 class NotFound(TracecodeError, LookupError):
     """The ledger does not know what was asked for."""
+
+
+class AccessDenied(TracecodeError, PermissionError):
+    """Who asks may not see it. Nothing was told."""
+
+
+class GrantsInvalid(TracecodeError, ValueError):
+    """A file of grants cannot be used, so that nobody is granted anything."""
 
 
 class Overloaded(TracecodeError):

@@ -118,6 +118,11 @@ class Ledger:
         self.desk.attachments.close()
 
     @property
+    def clock_ns(self) -> Callable[[], int]:
+        """The clock it goes by."""
+        return self._clock_ns
+
+    @property
     def waiting(self) -> int:
         """Documents that wait for the engine."""
         return self._commits.waiting
@@ -333,6 +338,10 @@ class Ledger:
             status=self.engine.code(key),
             as_of=self._as_of(),
         )
+
+    def hash_person(self, token: str) -> str:
+        """What a person's token is stored as; an empty token stays empty."""
+        return self._persons.hash(token)
 
     def get_code_sales(
         self, request: consumer_service_pb2.GetCodeSalesRequest

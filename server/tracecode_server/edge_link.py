@@ -12,7 +12,7 @@ from tracecode_server import link
 from tracecode_server.errors import Draining
 from tracecode_server.limits import PeerLimits
 from tracecode_server.link import Link, Stream, read_call
-from tracecode_server.method import PEER, SERVICES, answer_bytes
+from tracecode_server.method import ASKER, PEER, SERVICES, answer_bytes
 from tracecode_server.status import refuse, write_refusal
 
 Answer = Callable[[Any], Any]
@@ -51,13 +51,13 @@ class EdgeLink(Link):
     def take(self, kind: int, number: int, body: bytes) -> None:
         """A record of the edge."""
         if kind == link.CALL:
-            method, peer, request = read_call(body)
+            method, peer, request, asker = read_call(body)
             answer: Coroutine[Any, Any, None]
             if self._desk.streaming[method]:
                 stream = self._streams[number] = Stream(self, number)
-                answer = self._converse(number, method, peer, stream)
+                answer = self._converse(number, method, peer, stream, asker)
             else:
-                answer = self._answer(number, method, peer, request)
+                answer = self._answer(number, method, peer, request, asker)
             self._tasks[number] = self._loop.create_task(answer)
             return
         if kind == link.CANCEL:
@@ -92,10 +92,11 @@ class EdgeLink(Link):
         if self._transport is not None:
             self._transport.resume_reading()
 
-    async def _answer(self, number: int, method: int, peer: str, request: bytes) -> None:
+    async def _answer(self, number: int, method: int, peer: str, request: bytes, asker: str) -> None:
         admitted = False
         try:
             PEER.set(peer)
+            ASKER.set(asker)
             self._admit(peer, stream=False, size=len(request))
             admitted = True
             self.write(link.ANSWER, number, await self._desk.answers[method](request))
@@ -106,11 +107,12 @@ class EdgeLink(Link):
             if admitted:
                 self._desk.limits.leave(peer, stream=False)
 
-    async def _converse(self, number: int, method: int, peer: str, stream: Stream) -> None:
+    async def _converse(self, number: int, method: int, peer: str, stream: Stream, asker: str) -> None:
         admitted = False
         answer = self._desk.answers[method]
         try:
             PEER.set(peer)
+            ASKER.set(asker)
             self._admit(peer, stream=True)
             admitted = True
             if self._desk.server_streaming[method]:

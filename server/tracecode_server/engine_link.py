@@ -13,7 +13,7 @@ from tracecode.errors import Overloaded
 from tracecode.fair_share import FairShare
 from tracecode_server import link
 from tracecode_server.link import Link, Stream, write_call
-from tracecode_server.method import PEER, SERVICES, from_bytes
+from tracecode_server.method import ASKER, PEER, SERVICES, from_bytes
 from tracecode_server.status import Refused, read_refusal
 
 # What may be on the way to the engine's process or wait for its answer, streams' messages aside: those are
@@ -40,7 +40,7 @@ class EngineLink(Link):
         number = next(self._numbers)
         future: asyncio.Future[bytes] = self._loop.create_future()
         self._futures[number] = future
-        self.write(link.CALL, number, write_call(method, peer, request))
+        self.write(link.CALL, number, write_call(method, peer, request, ASKER.get("")))
         try:
             return await future
         except asyncio.CancelledError:
@@ -61,7 +61,7 @@ class EngineLink(Link):
         self._enter(peer, 0)
         number = next(self._numbers)
         stream = self._streams[number] = Stream(self, number)
-        self.write(link.CALL, number, write_call(method, peer, b""))
+        self.write(link.CALL, number, write_call(method, peer, b"", ASKER.get("")))
         sender = asyncio.create_task(self._send(number, stream, messages))
         try:
             async for response in stream:

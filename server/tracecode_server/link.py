@@ -34,6 +34,9 @@ AHEAD_BYTES_MAX = 256 * 1024
 MESSAGE_BYTES_MIN = 64
 
 COUNT = struct.Struct("<Q")
+# Of a CALL: its method, and how long the peer and the asker are.
+CALL_HEADER = struct.Struct("<BBH")
+ASKER_BYTES_MAX = 2**16 - 1
 
 
 class Link(asyncio.Protocol, ABC):
@@ -172,13 +175,17 @@ class Stream:
         self._room.set()
 
 
-def write_call(method: int, peer: str, request: bytes) -> bytes:
+def write_call(method: int, peer: str, request: bytes, asker: str = "") -> bytes:
     """The body of a CALL."""
     host = peer.encode()[:255]
-    return bytes((method, len(host))) + host + request
+    who = asker.encode(errors="replace")[:ASKER_BYTES_MAX]
+    return CALL_HEADER.pack(method, len(host), len(who)) + host + who + request
 
 
-def read_call(body: bytes) -> tuple[int, str, bytes]:
-    """Method, peer and request of a CALL."""
-    begin = 2 + body[1]
-    return body[0], body[2:begin].decode(errors="replace"), body[begin:]
+def read_call(body: bytes) -> tuple[int, str, bytes, str]:
+    """Method, peer, request and asker of a CALL."""
+    method, host_size, who_size = CALL_HEADER.unpack_from(body)
+    who = CALL_HEADER.size + host_size
+    begin = who + who_size
+    host = body[CALL_HEADER.size : who].decode(errors="replace")
+    return method, host, body[begin:], body[who:begin].decode(errors="replace")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import structlog
@@ -26,6 +27,7 @@ from tracecode.v1 import (
     case_service_pb2,
     catalogue_service_pb2,
     consumer_service_pb2,
+    history_service_pb2,
     inspection_service_pb2,
     ledger_service_pb2,
     proof_service_pb2,
@@ -50,6 +52,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     case_service_pb2.DESCRIPTOR.services_by_name["CaseService"],
     inspection_service_pb2.DESCRIPTOR.services_by_name["InspectionService"],
     proof_service_pb2.DESCRIPTOR.services_by_name["ProofService"],
+    history_service_pb2.DESCRIPTOR.services_by_name["HistoryService"],
 )
 
 # A peer over its limits is told each time; the log is told so often.
@@ -57,6 +60,11 @@ REFUSAL_LOG_SECONDS = 1.0
 
 # The host whose call is being answered, for those behind the services who ask.
 PEER: ContextVar[str] = ContextVar("PEER")
+# Who asks and why, as he says, with a zero byte between; set for the services that let nobody look unnamed.
+ASKER: ContextVar[str] = ContextVar("ASKER")
+NAMED_SERVICES = frozenset({"tracecode.v1.HistoryService"})
+ACTOR_KEY, REASON_KEY = "tracecode-actor", "tracecode-reason"
+ASKER_BYTES_MAX = 8_000
 
 
 def parse(message_class: type[Request], raw: bytes) -> Request:
@@ -66,6 +74,15 @@ def parse(message_class: type[Request], raw: bytes) -> Request:
     except DecodeError:
         # Its text is about the parser's state and may quote bytes; the name is what helps.
         raise MessageMalformed(message_class.DESCRIPTOR.full_name) from None
+
+
+def read_asker(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Who asks and why, from percent-encoded metadata. What is no text is nobody."""
+    told = dict.fromkeys((ACTOR_KEY, REASON_KEY), "")
+    for key, value in metadata:
+        if key in told and isinstance(value, str):
+            told[key] = unquote(value, errors="replace")[:ASKER_BYTES_MAX].replace("\0", "\ufffd")
+    return f"{told[ACTOR_KEY]}\0{told[REASON_KEY]}"
 
 
 def from_bytes(answer: Answerer) -> Answerer:
@@ -192,6 +209,8 @@ class Methods:
     def _begin(self, method: str, context: Context, *, stream: bool) -> _Call:
         peer = name_peer(context.peer())
         PEER.set(peer)
+        if method.rpartition(".")[0] in NAMED_SERVICES:
+            ASKER.set(read_asker(context.invocation_metadata() or ()))
         call = _Call(method, peer, stream, time.perf_counter())
         self._open += 1
         self._idle.clear()

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from prometheus_client.registry import Collector
 
+from tracecode.access import Access
+from tracecode.grants import GrantsFile
+from tracecode.history import History
 from tracecode.ledger import Ledger
+from tracecode.views.projector import DIRECTORY as VIEWS_DIRECTORY
+from tracecode.views.relations import Relations
 from tracecode_server.case_service import CaseService
 from tracecode_server.catalogue_service import CatalogueService
 from tracecode_server.consumer_service import ConsumerService
+from tracecode_server.history_service import HistoryService
 from tracecode_server.inspection_service import InspectionService
 from tracecode_server.ledger_service import LedgerService
 from tracecode_server.method import SERVICES
@@ -39,12 +45,21 @@ class Services:
             self._views.read,
         )
         self._rule_base_service = RuleBaseService(ledger, self._reads, settings.data_directory)
+        directory = settings.data_directory
+        self._relations = Relations(
+            None if directory is None else directory / VIEWS_DIRECTORY,
+            lambda: ledger.engine.sequence,
+            ledger.engine.entries,
+        )
+        access = Access(ledger.desk, GrantsFile(settings.grants_file), ledger.clock_ns)
+        history = History(ledger, self._relations, access, ledger.clock_ns)
         answering = {
             "LedgerService": self._ledger_service,
             "CatalogueService": CatalogueService(ledger, self._reads),
             "ConsumerService": ConsumerService(
                 ledger, self._reads, settings.consumer_questions_per_second_max
             ),
+            "HistoryService": HistoryService(history, self._reads),
             "RuleBaseService": self._rule_base_service,
             "CaseService": CaseService(ledger, self._reads),
             "InspectionService": InspectionService(ledger.inspections, self._reads),
@@ -64,3 +79,4 @@ class Services:
         self.metrics.stop()
         self._reads.close()
         self._views.close()
+        self._relations.close()

@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     proof_witnesses_file: Path | None = Field(
         None, description="Verifier keys of the witnesses whose cosignatures are taken, one a line."
     )
+    grants_file: Path | None = Field(
+        None,
+        description="Who may look at which divisions (TOML, see docs/history.md), read again whenever it "
+        "changes; without it nobody is shown histories of HistoryService.",
+    )
     listen: str = Field(
         "127.0.0.1:3505", description="Address of the gRPC service; loopback only, port 0 = any free port."
     )

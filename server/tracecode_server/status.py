@@ -72,6 +72,12 @@ TABLE: dict[type[BaseException], Row] = {
     errors.FindingInCase: Row(
         grpc.StatusCode.FAILED_PRECONDITION, "FINDING_IN_CASE", "该疑点已在其他未销号的案件中"
     ),
+    errors.AccessDenied: Row(
+        grpc.StatusCode.PERMISSION_DENIED, "ACCESS_DENIED", "无权查询，请确认查询人及其授权的区划和期限"
+    ),
+    errors.GrantsInvalid: Row(
+        grpc.StatusCode.FAILED_PRECONDITION, "GRANTS_INVALID", "授权文件有误，暂不提供查询，请联系运维人员"
+    ),
     errors.NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "未找到所查询的内容"),
     PeerOverLimit: Row(
         grpc.StatusCode.RESOURCE_EXHAUSTED, "PEER_OVER_LIMIT", "本机请求过于频繁，请稍后重试", 0.5

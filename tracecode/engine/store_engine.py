@@ -283,7 +283,7 @@ class StoreEngine:
             if record.event_count < EVENTS_MAX:
                 codes = self.index.codes_text(key)
                 steps = self.index.steps(key)[start : start + limit]
-                return [self._event(step.event, step.after.state, codes) for step in steps]
+                return [self._event(step.event, step.after.state, codes, step.joined) for step in steps]
         return self._long_history(key, start, limit)
 
     def _long_history(self, key: bytes, start: int, limit: int) -> list[code_pb2.CodeEvent]:
@@ -315,7 +315,9 @@ class StoreEngine:
                 self._ordered.pop(next(iter(self._ordered)))
         return ordered
 
-    def _event(self, event: Event, state: State | None, codes: frozenset[str]) -> code_pb2.CodeEvent:
+    def _event(
+        self, event: Event, state: State | None, codes: frozenset[str], joined: Event | None = None
+    ) -> code_pb2.CodeEvent:
         stored = self.index.stored(event.sequence)
         standing, _ = self.index.standing_findings(stored)
         deletion = event.operation is Operation.DELETE
@@ -340,6 +342,13 @@ class StoreEngine:
             state_after=code_pb2.CodeState.ValueType(state or 0),
             findings_first=of_code(stored.entry.document.findings),
             findings=of_code(standing),
+            channel=document_pb2.Channel.ValueType(event.channel),
+            settlement_id=event.settlement_id,
+            joined_sequence=joined.sequence if joined is not None else 0,
+            counterparty=event.counterparty,
+            lot_number=event.lot_number or event.scan_lot_number,
+            drug_code=event.drug_code,
+            corrects_document_number=stored.read.document.corrects,
         )
 
     def standing_sales(self, key: bytes) -> list[Event]:

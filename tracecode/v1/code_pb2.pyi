@@ -251,6 +251,13 @@ class CodeEvent(_message.Message):
     STATE_AFTER_FIELD_NUMBER: _builtins.int
     FINDINGS_FIRST_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_ID_FIELD_NUMBER: _builtins.int
+    JOINED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    COUNTERPARTY_FIELD_NUMBER: _builtins.int
+    LOT_NUMBER_FIELD_NUMBER: _builtins.int
+    DRUG_CODE_FIELD_NUMBER: _builtins.int
+    CORRECTS_DOCUMENT_NUMBER_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The entry, and the line in it."""
     line_number: _builtins.int
@@ -267,6 +274,18 @@ class CodeEvent(_message.Message):
     """Moved inside this package."""
     state_after: Global___CodeState.ValueType
     """Not told for a code that hundreds of entries name."""
+    channel: _document_pb2.Channel.ValueType
+    """By which channel a sale or return was reported, and its settlement."""
+    settlement_id: _builtins.str
+    joined_sequence: _builtins.int
+    """The earlier report of the same sale or return, 0 = none. Not told for a code that hundreds of entries name."""
+    counterparty: _builtins.str
+    """The other side: institution of a transfer, or supplier; empty = not said."""
+    lot_number: _builtins.str
+    drug_code: _builtins.str
+    """NHSA drug code as billed or received."""
+    corrects_document_number: _builtins.str
+    """Its document corrects an earlier one of that number."""
     @_builtins.property
     def business_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -300,10 +319,17 @@ class CodeEvent(_message.Message):
         state_after: Global___CodeState.ValueType = ...,
         findings_first: _abc.Iterable[_finding_pb2.Finding] | None = ...,
         findings: _abc.Iterable[_finding_pb2.Finding] | None = ...,
+        channel: _document_pb2.Channel.ValueType = ...,
+        settlement_id: _builtins.str = ...,
+        joined_sequence: _builtins.int = ...,
+        counterparty: _builtins.str = ...,
+        lot_number: _builtins.str = ...,
+        drug_code: _builtins.str = ...,
+        corrects_document_number: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["business_time", b"business_time", "effective_time", b"effective_time", "receive_time", b"receive_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_time", b"business_time", "deleted_by_sequence", b"deleted_by_sequence", "document_kind", b"document_kind", "document_number", b"document_number", "effective_time", b"effective_time", "findings", b"findings", "findings_first", b"findings_first", "institution_code", b"institution_code", "line_number", b"line_number", "operation", b"operation", "package_code", b"package_code", "receive_time", b"receive_time", "refused", b"refused", "sequence", b"sequence", "state_after", b"state_after", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_time", b"business_time", "channel", b"channel", "corrects_document_number", b"corrects_document_number", "counterparty", b"counterparty", "deleted_by_sequence", b"deleted_by_sequence", "document_kind", b"document_kind", "document_number", b"document_number", "drug_code", b"drug_code", "effective_time", b"effective_time", "findings", b"findings", "findings_first", b"findings_first", "institution_code", b"institution_code", "joined_sequence", b"joined_sequence", "line_number", b"line_number", "lot_number", b"lot_number", "operation", b"operation", "package_code", b"package_code", "receive_time", b"receive_time", "refused", b"refused", "sequence", b"sequence", "settlement_id", b"settlement_id", "state_after", b"state_after", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
