@@ -215,8 +215,7 @@ class History:
         pieces: _ArrowPieces | None = None
         held: list[pa.RecordBatch] = []
         with self._relations.open(question.as_of, within) as connection:
-            connection.execute(sql, parameters)
-            reader: pa.RecordBatchReader = connection.to_arrow_reader(
+            reader: pa.RecordBatchReader = connection.sql(sql, params=parameters).to_arrow_reader(
                 request.batch_rows or BATCH_ROWS_DEFAULT
             )
             if arrow:
@@ -473,10 +472,9 @@ def _read_key(sql: str, value: Any) -> Any:
 
 
 def _fetch(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:
-    connection.execute(sql, parameters)
-    table: pa.Table = connection.to_arrow_table()
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    found = connection.execute(sql, parameters)
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def _count_before(sequences: pa.ChunkedArray, newest: int) -> int:

@@ -40,7 +40,7 @@ from tracecode_server.limits import PeerLimits, name_host, name_peer
 from tracecode_server.status import refuse, to_grpc_status
 
 Request = TypeVar("Request", bound=Message)
-Answerer = TypeVar("Answerer", bound=Callable[..., Awaitable[bytes]])
+Answerer = TypeVar("Answerer", bound=Callable[..., Awaitable[bytes] | AsyncGenerator[bytes, None]])
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 # The contract.

@@ -213,6 +213,8 @@ async def _serve(ledger: Ledger, settings: Settings, log: structlog.typing.Filte
     if projection is not None:
         await projection.stop()
     await integration.stop()
+    # What is frozen when the interpreter ends looks to extensions as if it had leaked, and they say so.
+    gc.unfreeze()
     return 1 if edge.engine_stopped.is_set() else 0
 
 

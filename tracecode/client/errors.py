@@ -80,6 +80,7 @@ class ServerFault(CallFailed):
 _KINDS: dict[grpc.StatusCode, type[CallFailed]] = {
     grpc.StatusCode.INVALID_ARGUMENT: CallInvalid,
     grpc.StatusCode.OUT_OF_RANGE: CallInvalid,
+    grpc.StatusCode.PERMISSION_DENIED: CallInvalid,
     grpc.StatusCode.ALREADY_EXISTS: DocumentConflict,
     grpc.StatusCode.ABORTED: StateConflict,
     grpc.StatusCode.FAILED_PRECONDITION: StateConflict,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from tracecode.client.history_client import HistoryClient
 from tracecode.code import read_scan
 from tracecode.engine.store_engine import reading_message
 from tracecode.v1.code_pb2 import CodeClass, CodeEvent, CodeState, CodeStatus, Operation, Reading
@@ -22,6 +23,7 @@ from tracecode.v1.ledger_service_pb2 import (
 )
 from tracecode_server.cli.exit_code import ExitCode
 from tracecode_server.cli.findings import say_evidence, say_finding, say_remedies, say_severity, sort_findings
+from tracecode_server.cli.history import ask_history, print_rows
 from tracecode_server.cli.screen import (
     JsonOption,
     Language,
@@ -35,7 +37,7 @@ from tracecode_server.cli.screen import (
     to_json,
     write_json,
 )
-from tracecode_server.cli.target import DataOption, ServerOption, open_target
+from tracecode_server.cli.target import SERVER_DEFAULT, DataOption, ServerOption, open_target
 from tracecode_server.cli.terms import say_name, term
 
 # No scanner delivers more on one line; what is longer is read as what it begins with, a bad scan.
@@ -91,14 +93,60 @@ def verify(
 
 
 def history(
-    code: Annotated[str, typer.Argument(metavar="CODE", help="A code, or a scan of one.")],
+    code: Annotated[str, typer.Argument(metavar="[CODE]", help="A code, or a scan of one.")] = "",
+    filter_text: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            "-f",
+            metavar="FILTER",
+            help="List what it lets through: institution = P… AND kind = SALE",
+        ),
+    ] = "",
+    documents: Annotated[bool, typer.Option("--documents", help="List documents, not lines.")] = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="All lines in the order of entries, as JSON lines.")
+    ] = False,
+    order_by: Annotated[
+        str, typer.Option("--order-by", metavar="COLUMNS", help="Such as: business_time desc")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Rows of a list; 0 = all.")] = 100,
+    actor: Annotated[
+        str,
+        typer.Option(
+            "--actor",
+            envvar="TRACECODE_ACTOR",
+            metavar="NAME",
+            help="Who asks, as the service's grants name him.",
+        ),
+    ] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the question.")
+    ] = "",
     server: ServerOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
     language: LanguageOption = None,
 ) -> None:
-    """Show all that was ever reported of a code, in the order in which it happened."""
+    """Show all that was ever reported of a code, in the order in which it happened.
+
+    With --actor as a regulator asks: of a CODE, or a list by --filter, within his divisions. Each such
+    question is kept in the journal.
+    """
     language = choose_language(language)
+    if actor:
+        if data is not None:
+            raise typer.BadParameter("--actor asks a service, which has the grants; leave --data out")
+        if code and (filter_text or documents or export):
+            raise typer.BadParameter("a CODE has no list; write --filter 'code = \"…\"' for one")
+        with HistoryClient(server or SERVER_DEFAULT, actor, reason) as client:
+            rows = ask_history(
+                client, _clean(code), filter_text, order_by, documents=documents, export=export
+            )
+            print_rows(rows, 0 if export else limit, language, as_json=as_json or export)
+        return
+    if not code or filter_text or documents or export:
+        raise typer.BadParameter("give a CODE; a list wants --actor NAME, too")
     with open_target(server, data) as target:
         now = target.get_code(_clean(code))
         response = ListCodeEventsResponse(

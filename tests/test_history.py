@@ -1,0 +1,568 @@
+"""Histories: what a regulator is shown is what was reported, and he is shown no more than he may see.
+
+Goal: lists, exports and a code's life agree with the engine and with a plain reading of the journal, whatever
+lies in files and whatever does not yet; nobody looks unnamed, beyond his divisions, or unrecorded. Method: a
+small ledger with findings, revisions and deletions is asked over files cut at random; a service is asked over
+a socket.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+import grpc
+import pyarrow as pa
+import pytest
+from backed_up import PERSON, PERSON_KEY, fill_ledger
+from documents import (
+    DAY,
+    DRUG,
+    FAR,
+    HOUR,
+    INSTITUTIONS,
+    NOON,
+    NS,
+    OTHER,
+    PRODUCTS,
+    SHOP,
+    code,
+    deletion,
+    line,
+    receipt,
+    sale,
+)
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from running_server import ServerProcess, ServerThread
+from test_cli import run
+
+from tracecode.access import Access, Asker
+from tracecode.client import LedgerClient
+from tracecode.document import DocumentKind
+from tracecode.errors import AccessDenied, FieldInvalid, GrantsInvalid, StorageFull
+from tracecode.filter import compile_predicate, parse_filter
+from tracecode.grants import Grants, GrantsFile
+from tracecode.history import History, list_columns
+from tracecode.ledger import Ledger
+from tracecode.v1 import (
+    code_pb2,
+    document_pb2,
+    finding_pb2,
+    history_service_pb2,
+    history_service_pb2_grpc,
+    journal_pb2,
+)
+from tracecode.views.lines import extract, read_entries
+from tracecode.views.parquet import ParquetWriter
+from tracecode.views.projector import DIRECTORY
+from tracecode.views.relations import Relations
+from tracecode.views.standing import select_deleted, select_row_findings, select_standing_findings
+from tracecode.views.store import ViewStore
+
+LINES = history_service_pb2.ListHistoryRequest
+DOCUMENTS = history_service_pb2.ListDocumentsRequest
+EXPORT = history_service_pb2.ExportHistoryRequest
+ALL = Asker("all")
+GRANTS = """
+[actors.all]
+divisions = [""]
+[actors."王芳"]
+divisions = ["1305"]
+[actors.guest]
+divisions = []
+[[actors.guest.granted]]
+divisions = ["5101"]
+from = 2026-03-01
+to = 2026-03-31
+granted_by = "王芳"
+reason = "联合检查"
+"""
+CLOCK_SECONDS = NOON + 3 * DAY
+
+
+def clock_ns() -> int:
+    """Three days after noon."""
+    return CLOCK_SECONDS * NS
+
+
+class Desk:
+    """A ledger with its history, opened by the test."""
+
+    def __init__(self, directory: Path, *, tail_rows_max: int = 200_000) -> None:
+        self.ledger = Ledger.open(directory / "data", person_key=PERSON_KEY, clock_ns=clock_ns)
+        (directory / "grants.toml").write_text(GRANTS)
+        self.relations = Relations(
+            directory / "data" / DIRECTORY,
+            lambda: self.ledger.engine.sequence,
+            self.ledger.engine.entries,
+            tail_rows_max=tail_rows_max,
+        )
+        access = Access(self.ledger.desk, GrantsFile(directory / "grants.toml"), clock_ns)
+        self.history = History(self.ledger, self.relations, access, clock_ns)
+
+    def close(self) -> None:
+        """Release it."""
+        self.relations.close()
+        self.ledger.close()
+
+    def rows(self, request: LINES, asker: Asker = ALL) -> list[history_service_pb2.HistoryLine]:
+        """All rows of a list, page by page."""
+        rows: list[history_service_pb2.HistoryLine] = []
+        while True:
+            page = self.history.list_history(asker, request)
+            rows += page.lines
+            if not page.next_page_token:
+                return rows
+            request.page_token = page.next_page_token
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """Over a ledger with findings, revisions and deletions, none of it in files."""
+    fill_ledger(tmp_path / "data", 16)
+    opened = Desk(tmp_path)
+    opened.ledger.record(
+        [
+            sale(FAR, "FAR1", NOON + HOUR, line(code(1)), person="p2"),
+            sale(OTHER, "B1", NOON + HOUR, line(code(501), batch="LOT7"), line(code(502), batch="LOT8")),
+            sale(OTHER, "B2", NOON + 3 * HOUR, line(code(503), batch="LOT7")),
+            deletion(OTHER, "X1", NOON + 2 * HOUR, batch="LOT7"),
+            deletion(OTHER, "X2", NOON + DAY, deletes="B3"),
+            sale(OTHER, "B3", NOON + 3 * HOUR, line(code(504), code(505), "no code", quantity="2")),
+            sale(OTHER, "B4", NOON + 3 * HOUR, line(code(506)), corrects="B3"),
+        ]
+    )
+    yield opened
+    opened.close()
+
+
+def read_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """The lines relation, read the readable way."""
+    rows: list[dict[str, Any]] = extract(ledger.engine.entries(0, 100_000), 0).lines.to_pylist()
+    return rows
+
+
+def place(row: Any) -> tuple[int, int, str]:
+    """What names a row of a list."""
+    if isinstance(row, dict):
+        return row["sequence"], row["line_number"], row["code"] or row["scan"] or ""
+    return row.sequence, row.line_number, row.code or row.scan
+
+
+def test_what_stands_is_what_the_engine_says(desk: Desk) -> None:
+    """Pins the joins of standing.py by every document of a ledger: by which deletion it is taken back, and
+    what is found now; and that what was first found is distributed over rows as the relation says."""
+    engine = desk.ledger.engine
+    extracted = extract(engine.entries(0, 100_000), 0)
+    with duckdb.connect() as connection:
+        for name in ("lines", "findings", "deletions"):
+            connection.register(name, getattr(extracted, name))
+        connection.execute(f"CREATE TABLE standing AS {select_standing_findings()}")
+        deleted = dict(connection.execute(select_deleted()).fetchall())
+        connection.execute("CREATE TABLE first AS SELECT * FROM findings WHERE revision = 0 AND type <> 0")
+        types: dict[int, list[int]] = {}
+        for sequence, number in connection.execute("SELECT sequence, type FROM standing").fetchall():
+            types.setdefault(sequence, []).append(number)
+        first = {
+            row[:3]: (sorted(row[3]), row[4])
+            for row in connection.execute(select_row_findings(standing="first")).fetchall()
+        }
+    seen = set()
+    for value in engine.entries(0, 100_000):
+        entry = journal_pb2.JournalEntry.FromString(value)
+        if not entry.HasField("document"):
+            continue
+        document = document_pb2.Document.FromString(entry.document.document)
+        kind = document_pb2.DocumentKind.Value(f"DOCUMENT_KIND_{document.WhichOneof('content').upper()}")
+        found = engine.document(document.institution_code, kind, document.document_number)
+        assert found is not None
+        assert deleted.get(entry.sequence, 0) == found.deleted_by_sequence
+        standing = sorted(each.type for each in found.verdict.findings)
+        assert sorted(types.get(entry.sequence, [])) == standing
+        seen.add((bool(found.deleted_by_sequence), bool(found.verdict.revision)))
+    assert seen == {(False, False), (True, False), (False, True), (True, True)} or len(seen) >= 3
+    for row in extracted.lines.to_pylist():
+        told = first.get((row["sequence"], row["line_number"], row["line_row"]), ([], 0))
+        assert told == (sorted(row["findings"]), row["severity"])
+
+
+def write_files(desk: Desk, directory: Path, count: int) -> None:
+    """Let the files go so many entries further."""
+    with ViewStore(directory) as store:
+        writer = ParquetWriter(store)
+        writer.add(read_entries(desk.ledger.engine.entries(writer.sequence, count), writer.sequence))
+        writer.write()
+
+
+FILTERS = [
+    "",
+    f"institution = {SHOP}",
+    f'person_token = "{PERSON}" AND kind = SALE',
+    f'code = "{code(3)}" OR code = "{code(504)}"',
+    "business_day > 2026-03-15 AND NOT division = 5101*",
+    "findings:DUP_SALE_CROSS_ORG OR severity >= ALERT",
+    "NOT code:* AND scan:*",
+    "kind != RECEIPT AND (lot = x OR quantity >= 1)",
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lists_are_a_plain_reading_whatever_lies_in_files(
+    desk: Desk, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins every list against the predicate over the journal's rows, while files grow, are made into one, and
+    the tail lies in memory or in passing files."""
+    monkeypatch.setattr("tracecode.views.parquet.FILES_MAX", 3)
+    rng = random.Random(seed)
+    desk.close()
+    other = Desk(tmp_path, tail_rows_max=[1, 20, 200_000][seed])
+    columns = list_columns(other.ledger.hash_person)
+    with closing(other):
+        rows = read_rows(other.ledger)
+        for text in FILTERS:
+            predicate = compile_predicate(parse_filter(text, columns), columns)
+            expected = [place(row) for row in rows if predicate(row)]
+            write_files(other, tmp_path / "data" / DIRECTORY, rng.randint(0, 20))
+            found = other.rows(LINES(filter=text, order_by="sequence", page_size=rng.randint(25, 60)))
+            assert [place(row) for row in found] == expected
+            assert expected
+
+
+def test_pages_show_the_ledger_as_it_was_at_the_first(desk: Desk) -> None:
+    """Pins that what comes between two pages moves, adds and clears nothing; in every order."""
+    for order, kinds in (
+        ("business_time", ("lines",)),
+        ("institution desc, sequence", ("lines", "documents")),
+    ):
+        for kind in kinds:
+            whole: Any = desk.history.list_history(ALL, LINES(order_by=order, page_size=1_000)).lines
+            ask: Any = desk.history.list_history
+            request: Any = LINES(order_by=order, page_size=25)
+            if kind == "documents":
+                whole = desk.history.list_documents(ALL, DOCUMENTS(order_by=order, page_size=1_000)).documents
+                ask = desk.history.list_documents
+                request = DOCUMENTS(order_by=order, page_size=16)
+            found: list[Any] = []
+            as_of = 0
+            while True:
+                page = ask(ALL, request)
+                as_of = as_of or page.as_of.sequence
+                assert page.as_of.sequence == as_of
+                found += getattr(page, kind)
+                number = f"{order[0]}{kind}{len(found)}"
+                desk.ledger.record([sale(SHOP, number, NOON, line(code(1), code(7)))])
+                desk.ledger.record([deletion(SHOP, "X" + number, NOON + DAY, deletes=f"S{len(found) % 16}")])
+                if not page.next_page_token:
+                    break
+                request.page_token = page.next_page_token
+            assert found == list(whole)
+
+
+def test_a_document_is_told_in_few_words(desk: Desk) -> None:
+    """Pins what a document adds up to, what stands of it, and what took it back."""
+    [told] = desk.history.list_documents(ALL, DOCUMENTS(filter="document_number = B3")).documents
+    engine = desk.ledger.engine.document(OTHER, DocumentKind.SALE, "B3")
+    assert engine is not None
+    assert (told.line_count, told.code_count, told.kind) == (1, 2, DocumentKind.SALE)
+    assert told.deleted_by_sequence == engine.deleted_by_sequence > 0
+    assert list(told.findings_now) == sorted({each.type for each in engine.verdict.findings})
+    deleted = desk.rows(LINES(filter="deleted = true AND kind = SALE"))
+    assert {row.document_number for row in deleted} == {"B1", "B3", "S3", "S7", "S11", "S15"}
+    standing = desk.rows(LINES(filter="findings_now:STOCK_NEVER_RECEIVED"))
+    first = desk.rows(LINES(filter="findings:STOCK_NEVER_RECEIVED"))
+    assert {place(row) for row in standing} < {place(row) for row in first}
+    assert not any(row.findings_now for row in desk.rows(LINES(filter="NOT severity_now >= INFO")))
+
+
+def test_tokens_of_other_questions_are_refused(desk: Desk) -> None:
+    """Pins that a token belongs to its question, and may be no other thing."""
+    token = desk.history.list_history(ALL, LINES(page_size=1)).next_page_token
+    for request in (
+        LINES(page_token=token, filter="refused = false"),
+        LINES(page_token=token, order_by="business_time"),
+        LINES(page_token="x"),
+        LINES(page_token=token[:-4]),
+        LINES(page_token="eyJhIjoxfQ=="),
+        LINES(page_token="A" * 2_000),
+    ):
+        with pytest.raises(FieldInvalid, match="page_token"):
+            desk.history.list_history(ALL, request)
+    with pytest.raises(FieldInvalid, match="page_token"):
+        desk.history.list_documents(ALL, DOCUMENTS(page_token=token))
+
+
+@pytest.mark.parametrize("form", ["rows", "arrow"])
+def test_an_export_is_taken_up_where_it_broke_off(desk: Desk, form: str) -> None:
+    """Pins that an export cut behind any message and gone on with has every row once, and that messages end
+    with an entry; as rows, and as Arrow IPC streams."""
+    arrow = form == "arrow"
+    number = history_service_pb2.EXPORT_FORMAT_ARROW if arrow else history_service_pb2.EXPORT_FORMAT_ROWS
+    expected = [place(row) for row in read_rows(desk.ledger) if row["kind"] != DocumentKind.RECEIPT]
+    rng = random.Random(5)
+    after = as_of = 0
+    found: list[tuple[int, int, str]] = []
+    complete = False
+    while not complete:
+        request = EXPORT(
+            filter="kind != RECEIPT", format=number, after_sequence=after, as_of_sequence=as_of, batch_rows=5
+        )
+        pieces = b""
+        rows: list[tuple[int, int, str]] = []
+        with closing(desk.history.export_history(ALL, request)) as messages:
+            for message in messages:
+                pieces += message.arrow
+                rows += [place(row) for row in message.lines]
+                after, as_of, complete = message.sequence, message.as_of_sequence, message.complete
+                if rng.random() < 0.5:
+                    break
+        if arrow and pieces:
+            rows = [place(row) for row in pa.ipc.open_stream(pieces).read_all().to_pylist()]
+        assert not rows or rows[-1][0] <= after
+        found += rows
+        desk.ledger.record([sale(SHOP, f"M{after}{rng.random()}", NOON, line(code(900)))])
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_look_is_durable_before_anything_is_shown(desk: Desk) -> None:
+    """Pins the record of each look, with persons hashed and the reason; and no answer where it cannot be
+    kept."""
+    before = desk.ledger.engine.sequence
+    asker = Asker("王芳", "举报", "host")
+    desk.history.list_history(asker, LINES(filter=f'person_token = "{PERSON}"', page_size=3))
+    desk.history.get_code_history(asker, history_service_pb2.GetCodeHistoryRequest(code=code(1)))
+    looks = [
+        journal_pb2.JournalEntry.FromString(value).access_record
+        for value in desk.ledger.engine.entries(before, 10)
+    ]
+    assert [look.method.rpartition(".")[2] for look in looks] == ["ListHistory", "GetCodeHistory"]
+    assert {(look.actor, look.reason, look.peer) for look in looks} == {("王芳", "举报", "host")}
+    assert PERSON not in looks[0].question
+    assert PERSON_KEY.hash(PERSON) in looks[0].question
+    desk.ledger.refusal = "the disk is full"
+    with pytest.raises(StorageFull):
+        desk.history.list_history(ALL, LINES())
+    with pytest.raises(StorageFull):
+        desk.history.export_history(ALL, EXPORT(format=history_service_pb2.EXPORT_FORMAT_ROWS))
+
+
+def test_nobody_sees_beyond_his_divisions(desk: Desk) -> None:
+    """Pins scopes over every method: own divisions, a grant while it lasts, and what others' events tell."""
+    wang, guest = Asker("王芳"), Asker("guest")
+    for text in ("", f"institution = {FAR}", "division = 5101* OR division = 1305*"):
+        assert {row.division_code for row in desk.rows(LINES(filter=text), wang)} <= {"130500"}
+        assert {row.division_code for row in desk.rows(LINES(filter=text), guest)} == {"510100"}
+    documents = desk.history.list_documents(guest, DOCUMENTS()).documents
+    assert {each.document_number for each in documents} == {"FAR1"}
+    request = EXPORT(format=history_service_pb2.EXPORT_FORMAT_ROWS)
+    exported = [row for message in desk.history.export_history(guest, request) for row in message.lines]
+    assert {row.institution_code for row in exported} == {FAR}
+    life = desk.history.get_code_history(wang, history_service_pb2.GetCodeHistoryRequest(code=code(1)))
+    assert {event.division_code for event in life.events} == {"130500", "510100"}
+    for told in life.events:
+        assert told.masked == (told.division_code == "510100")
+        assert bool(told.event.document_number) != told.masked
+        assert FAR not in str(told)
+        assert "FAR1" not in str(told)
+    assert any(told.event.findings for told in life.events if told.masked)
+    whole = desk.history.get_code_history(ALL, history_service_pb2.GetCodeHistoryRequest(code=code(1)))
+    assert FAR in str(whole)
+    with pytest.raises(AccessDenied, match="nobody is named"):
+        desk.history.list_history(Asker(), LINES())
+    with pytest.raises(AccessDenied, match="not in the file"):
+        desk.history.get_code_history(Asker("x"), history_service_pb2.GetCodeHistoryRequest(code=code(1)))
+
+
+def test_both_channels_of_a_sale_are_joined(desk: Desk) -> None:
+    """Pins that it is said which report tells of the same sale, by which channel, and of which lot."""
+    desk.ledger.record(
+        [
+            receipt(SHOP, "RJ", NOON, line(code(700), lot="L9")),
+            sale(SHOP, "J1", NOON + HOUR, line(code(700)), settlement="ST1", channel=1),
+            sale(SHOP, "J2", NOON + HOUR + 60, line(code(700)), settlement="ST1", channel=2),
+        ]
+    )
+    told = [
+        event.event
+        for event in desk.history.get_code_history(
+            ALL, history_service_pb2.GetCodeHistoryRequest(code=code(700))
+        ).events
+    ]
+    assert [event.operation for event in told] == [
+        code_pb2.OPERATION_RECEIVE,
+        code_pb2.OPERATION_SALE,
+        code_pb2.OPERATION_SALE,
+    ]
+    assert told[0].lot_number == "L9"
+    assert [event.channel for event in told] == [0, 1, 2]
+    assert [event.joined_sequence for event in told] == [0, 0, told[1].sequence]
+    assert {event.settlement_id for event in told[1:]} == {"ST1"}
+    assert {event.drug_code for event in told} == {DRUG}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[actors", "at the end of a table"),
+        ("[other]", "holds tables"),
+        ("[actors.a]\ndivision = ['37']", "'division' is not known"),
+        ("[actors.a]\ndivisions = '37'", "a list of texts"),
+        ("[actors.a]\ndivisions = ['37a']", "is no division"),
+        ("[[actors.a.granted]]\ndivisions = ['37']", "has divisions, from, granted_by, reason, to"),
+        (
+            "[[actors.a.granted]]\ndivisions = ['37']\nfrom = 2026-03-02\nto = 2026-03-01\n"
+            "granted_by = 'b'\nreason = 'c'",
+            "ends before it begins",
+        ),
+        (
+            "[[actors.a.granted]]\ndivisions = ['37']\nfrom = 2026-03-02\nto = 2026-03-03\n"
+            "granted_by = ' '\nreason = 'c'",
+            "granted_by is required",
+        ),
+    ],
+)
+def test_a_file_of_grants_that_cannot_be_used_is_refused(text: str, message: str) -> None:
+    """Pins what is said of it."""
+    with pytest.raises(GrantsInvalid, match=r"grants\.toml") as raised:
+        Grants.parse(text, "grants.toml")
+    assert message in str(raised.value)
+
+
+def test_grants_last_as_long_as_they_say(tmp_path: Path) -> None:
+    """Pins first and last day, prefixes that cover others, changes of the file, and that an unusable file
+    grants nothing."""
+    path = tmp_path / "grants.toml"
+    path.write_text(GRANTS + '\n[actors.b]\ndivisions = ["3702", "37", "110101"]\n')
+    file = GrantsFile(path)
+    assert file.scope("b", date(2026, 1, 1)).divisions == ("110101", "37")
+    for day in (date(2026, 3, 1), date(2026, 3, 31)):
+        assert file.scope("guest", day).divisions == ("5101",)
+    for day in (date(2026, 2, 28), date(2026, 4, 1)):
+        with pytest.raises(AccessDenied, match="may see no division"):
+            file.scope("guest", day)
+    path.write_text("[actors.b]\ndivisions = ['1']\n")
+    assert file.scope("b", date(2026, 1, 1)).divisions == ("1",)
+    path.write_text("[actors")
+    with pytest.raises(GrantsInvalid):
+        file.scope("b", date(2026, 1, 1))
+    with pytest.raises(AccessDenied, match="grants_file"):
+        GrantsFile(None).scope("b", date(2026, 1, 1))
+
+
+def read_error(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    """Code and reason of a refused call."""
+    status = rpc_status.from_call(error)
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    return error.code(), info.reason
+
+
+def read_answer(answer: Any, *, streams: bool) -> str:
+    """All that was answered, as text."""
+    return str(list(answer) if streams else answer)
+
+
+def ask_service(address: str) -> None:
+    """Ask every method of a service whose grants are GRANTS, with somebody named and with nobody."""
+    with grpc.insecure_channel(address) as channel:
+        stub = history_service_pb2_grpc.HistoryServiceStub(channel)
+        named = [("tracecode-actor", quote("王芳")), ("tracecode-reason", quote("举报 12 号"))]
+        requests: list[tuple[Any, Any]] = [
+            (stub.ListHistory, LINES()),
+            (stub.ListDocuments, DOCUMENTS()),
+            (stub.ExportHistory, EXPORT(format=history_service_pb2.EXPORT_FORMAT_ROWS, batch_rows=1)),
+            (stub.GetCodeHistory, history_service_pb2.GetCodeHistoryRequest(code=code(1))),
+        ]
+        for ask, request in requests:
+            streams = ask is stub.ExportHistory
+            answer = ask(request, metadata=named, timeout=20)
+            told = read_answer(answer, streams=streams)
+            assert "S1" in told
+            assert "FAR1" not in told
+            for metadata in ([], [("tracecode-actor", "nobody")]):
+                with pytest.raises(grpc.RpcError) as raised:
+                    read_answer(ask(request, metadata=metadata, timeout=20), streams=streams)
+                assert read_error(raised.value) == (grpc.StatusCode.PERMISSION_DENIED, "ACCESS_DENIED")
+        with pytest.raises(grpc.RpcError) as raised:
+            stub.ListHistory(LINES(filter="kind = SOLD"), metadata=named, timeout=20)
+        assert read_error(raised.value) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
+
+
+DAY_AT_TWO = [
+    receipt(SHOP, "R1", NOON, line(code(1))),
+    sale(SHOP, "S1", NOON + 60, line(code(1))),
+    sale(FAR, "FAR1", NOON + 120, line(code(1))),
+]
+
+
+def ask_by_command(address: str) -> None:
+    """Ask by `tracecode history`, which has the lists, an export and a code's life."""
+    named = ("--server", address, "--actor", "王芳", "--reason", "复核")
+    for arguments, count in (
+        (("--filter", "kind = SALE"), 1),
+        (("--filter", "kind = SALE", "--documents", "--order-by", "business_time"), 1),
+        (("--export",), 2),
+        ((code(1),), 3),
+    ):
+        told = run("history", *arguments, *named, "--json")
+        assert (told.exit_code, len(told.stdout.splitlines())) == (0, count)
+        assert "S1" in run("history", *arguments, *named).stdout
+    told = run("history", "--filter", "kind = SOLD", *named)
+    assert told.exit_code == 2
+    assert "column 8: kind is one of SALE" in told.stderr
+    told = run("history", code(1), "--server", address, "--actor", "nobody")
+    assert told.exit_code == 2
+    assert "not in the file of grants" in told.stderr
+    assert run("history", "--filter", "kind = SALE").exit_code == 2
+    assert run("history", code(1), "--server", address).exit_code == 0
+
+
+def test_the_service_asks_who_looks(tmp_path: Path) -> None:
+    """Pins every method over a socket, and what the journal then says of it."""
+    (tmp_path / "grants.toml").write_text(GRANTS)
+    with ServerThread(
+        clock_ns, data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml"
+    ) as server:
+        server.ledger.import_institutions(INSTITUTIONS)
+        server.ledger.import_products(PRODUCTS)
+        server.ledger.record(DAY_AT_TWO)
+        ask_service(server.address)
+        entries = server.ledger.engine.entries(0, 1_000)
+        ask_by_command(server.address)
+    looks = [journal_pb2.JournalEntry.FromString(value).access_record for value in entries]
+    assert [look.method.rpartition(".")[2] for look in looks if look.actor] == [
+        "ListHistory",
+        "ListDocuments",
+        "ExportHistory",
+        "GetCodeHistory",
+    ]
+    assert {look.reason for look in looks if look.actor} == {"举报 12 号"}
+
+
+def test_who_asks_is_known_behind_edges_too(tmp_path: Path) -> None:
+    """Pins that metadata and a stream of answers cross the link of an edge process."""
+    (tmp_path / "grants.toml").write_text(GRANTS)
+    with ServerProcess(
+        data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml", edges=2
+    ) as process:
+        with LedgerClient(process.address, deadline_seconds=20) as client:
+            client.import_institutions(INSTITUTIONS)
+            client.import_products(PRODUCTS)
+            for document in DAY_AT_TWO:
+                client.record(document)
+        ask_service(process.address)
+        assert process.stop() == 0
+
+
+def test_severities_and_types_of_lists_are_those_of_the_contract() -> None:
+    """Pins that a filter knows every finding by its name."""
+    columns = list_columns(lambda token: token)
+    assert len(columns["findings"].names or {}) == len(finding_pb2.FindingType.keys()) - 1
+    assert list(columns["severity"].names or {}) == ["INFO", "WARN", "ALERT", "BLOCK"]
