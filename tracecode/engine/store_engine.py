@@ -283,7 +283,7 @@ class StoreEngine:
             if record.event_count < EVENTS_MAX:
                 codes = self.index.codes_text(key)
                 steps = self.index.steps(key)[start : start + limit]
-                return [self._event(step.event, step.after.state, codes, step.joined) for step in steps]
+                return [self._event(step.event, key, step.after.state, codes, step.joined) for step in steps]
         return self._long_history(key, start, limit)
 
     def _long_history(self, key: bytes, start: int, limit: int) -> list[code_pb2.CodeEvent]:
@@ -291,7 +291,7 @@ class StoreEngine:
         page = self._order_chain(key)[start : start + limit]
         with self._lock:
             codes = self.index.codes_text(key)
-            return [self._event(self.index.event(sequence, key), None, codes) for _, _, sequence in page]
+            return [self._event(self.index.event(sequence, key), key, None, codes) for _, _, sequence in page]
 
     def _order_chain(self, key: bytes) -> list[tuple[int, int, int]]:
         """Time, rank and entry of each event of a code, in effective order. What came since the last call is
@@ -316,9 +316,18 @@ class StoreEngine:
         return ordered
 
     def _event(
-        self, event: Event, state: State | None, codes: frozenset[str], joined: Event | None = None
+        self,
+        event: Event,
+        key: bytes,
+        state: State | None,
+        codes: frozenset[str],
+        joined: Event | None = None,
     ) -> code_pb2.CodeEvent:
-        stored = self.index.stored(event.sequence)
+        # Nothing is ever found about a receipt that could be cut, and it may name a thousand other codes.
+        is_receipt = event.document_kind == DocumentKind.RECEIPT
+        stored = (
+            self.index.stored_for(event.sequence, key) if is_receipt else self.index.stored(event.sequence)
+        )
         standing, _ = self.index.standing_findings(stored)
         deletion = event.operation is Operation.DELETE
 
