@@ -46,11 +46,12 @@ from test_cli import run
 from tracecode.access import Access, Asker
 from tracecode.client import LedgerClient
 from tracecode.document import DocumentKind
+from tracecode.engine.store_engine import StoreEngine
 from tracecode.errors import AccessDenied, FieldInvalid, GrantsInvalid, StorageFull
 from tracecode.filter import compile_predicate, parse_filter
 from tracecode.grants import Grants, GrantsFile
 from tracecode.history import History, list_columns
-from tracecode.ledger import Ledger
+from tracecode.ledger import Ledger, read_key
 from tracecode.v1 import (
     code_pb2,
     document_pb2,
@@ -404,6 +405,31 @@ def test_both_channels_of_a_sale_are_joined(desk: Desk) -> None:
     assert [event.joined_sequence for event in told] == [0, 0, told[1].sequence]
     assert {event.settlement_id for event in told[1:]} == {"ST1"}
     assert {event.drug_code for event in told} == {DRUG}
+
+
+def test_a_box_of_a_large_receipt_is_told_as_if_all_of_it_were_read(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that reading only the part of a receipt that names a box changes nothing of what is told."""
+    boxes = [code(3_000 + number) for number in range(400)]
+    large = [line(*boxes[at : at + 50], lot=f"L{at}") for at in range(0, 400, 50)]
+    moment = CLOCK_SECONDS - HOUR
+    desk.ledger.record(
+        [receipt(SHOP, "LARGE", moment, *large), sale(SHOP, "OF", moment + 9, line(boxes[77]))]
+    )
+    engine = desk.ledger.engine
+    assert isinstance(engine, StoreEngine)
+    key = read_key(boxes[77])
+    engine.index.forget()
+    told = engine.history(key)
+    assert engine.index._parts
+    engine.index.forget()
+    monkeypatch.setattr(engine.index, "stored_for", lambda sequence, _key: engine.index.stored(sequence))
+    assert engine.history(key) == told
+    assert [(event.document_number, event.lot_number, event.line_number) for event in told] == [
+        ("LARGE", "L50", 2),
+        ("OF", "", 1),
+    ]
 
 
 @pytest.mark.parametrize(
