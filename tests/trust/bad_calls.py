@@ -30,6 +30,8 @@ BROKEN = {"DATA_LOSS", "ENGINE_STOPPED", "DRAINING"}
 REASONS = {(row.code.name, row.reason) for row in TABLE.values() if row.reason not in BROKEN}
 DOCUMENT_REASONS = {reason for _, reason in REASONS}
 WHOLE_CODE = re.compile(r"[0-9]{20}")
+CLIENTS_OWN = "Internal error from Core"
+"""What grpc.aio's client says, and not the service, when it is refused before it has sent all of a stream."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,9 @@ class Caller:
                     )
 
     def _note_error(self, name: str, error: grpc.aio.AioRpcError) -> None:
+        if error.details() == CLIENTS_OWN:
+            self._tally.answers["(client)"] += 1
+            return
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
         info = error_details_pb2.ErrorInfo()
         for detail in status.details if status else ():

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from documents import (
     FAR,
@@ -246,7 +246,11 @@ def native_of(ledger: Ledger) -> Store:
 
 def give_up_durability() -> None:
     """Sabotage, for controls: stores that this process opens from now on never sync."""
-    lmdb.NativeStore = partial(Store, sync=False)  # type: ignore[misc, assignment]
+
+    def open_unsynced(*arguments: Any, **named: Any) -> Store:
+        return Store(*arguments, **{**named, "sync": False})
+
+    lmdb.NativeStore = open_unsynced  # type: ignore[misc, assignment]
 
 
 def tell(ledger: Ledger, documents: Sequence[document_pb2.Document], first: int) -> list[Answer]:
