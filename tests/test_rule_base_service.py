@@ -77,8 +77,8 @@ BAD: list[tuple[str, ActivateRuleBaseRequest, str]] = [
     ("author", ActivateRuleBaseRequest(text=TEXT, approver="b"), "is missing"),
     ("approver", ActivateRuleBaseRequest(text=TEXT, author="a", approver=" a "), "is the author"),
     ("text", ActivateRuleBaseRequest(author="a", approver="b"), "not both"),
-    ("", ActivateRuleBaseRequest(text="version = 1", author="a", approver="b"), "text, line 1: version"),
-    ("", ActivateRuleBaseRequest(text=SHIPPED.text + "#", author="a", approver="b"), "is another text"),
+    ("text", ActivateRuleBaseRequest(text="version = 1", author="a", approver="b"), "line 1: version"),
+    ("text", ActivateRuleBaseRequest(text=SHIPPED.text + "#", author="a", approver="b"), "is another text"),
     ("", ActivateRuleBaseRequest(restored_sequence=99, author="a", approver="b"), "no rule base in force"),
 ]
 

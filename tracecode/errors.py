@@ -109,7 +109,13 @@ class EngineStopped(TracecodeError):
 
 
 class RuleBaseInvalid(TracecodeError, ValueError):
-    """A rule base file cannot be used; the one in force stays. The message names line and remedy."""
+    """A rule base cannot be used; the one in force stays. The message names line and remedy; `field` is that
+    of a request, empty for a file."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
 
 
 class ImportInvalid(TracecodeError, ValueError):

@@ -496,7 +496,7 @@ class Ledger:
             self.get_rule_base(request.restored_sequence)
             rule_base = kept.rule_base(request.restored_sequence)
         else:
-            rule_base = RuleBase.parse(request.text, "text")
+            rule_base = RuleBase.parse_field(request.text, "text")
         last = max(kept.changes, key=lambda change: change.sequence)
         effective = request.effective_time.seconds
         if (last.author, last.approver) == (request.author.strip(), request.approver.strip()) and (
@@ -515,7 +515,8 @@ class Ledger:
             if change.version == rule_base.version and kept.rule_base(change.sequence) != rule_base:
                 raise RuleBaseInvalid(
                     f'version: "{change.version}" is another text, put in force by entry {change.sequence}; '
-                    "give it a new one, since verdicts name only the version"
+                    "give it a new one, since verdicts name only the version",
+                    "text",
                 )
         activation = Activation(
             request.author.strip(),

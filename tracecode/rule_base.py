@@ -339,6 +339,15 @@ class RuleBase:
         return _Reader(text, source).read()
 
     @classmethod
+    def parse_field(cls, text: str, field: str) -> RuleBase:
+        """The rule base in a field of a request. Raises RuleBaseInvalid, which names the field and, in what
+        it says, the line."""
+        try:
+            return cls.parse(text, "")
+        except RuleBaseInvalid as invalid:
+            raise RuleBaseInvalid(invalid.message, field) from None
+
+    @classmethod
     def parse_kept(cls, text: str, source: str) -> RuleBase:
         """The rule base of a text that an earlier or later release took and a journal kept.
 
@@ -521,10 +530,14 @@ def _read(path: Path) -> bytes:
         raise _unreadable(path, error) from None
 
 
+def _place(source: str, line: int) -> str:
+    return f"{source}, line {line}" if source else f"line {line}"
+
+
 def _limit(content: bytes, source: str) -> None:
     if len(content) > TEXT_BYTES_MAX:
         raise RuleBaseInvalid(
-            f"{source}, line 1: longer than {TEXT_BYTES_MAX} bytes; use patterns instead of lists"
+            f"{_place(source, 1)}: longer than {TEXT_BYTES_MAX} bytes; use patterns instead of lists"
         )
 
 
@@ -535,7 +548,7 @@ def _decode(content: bytes, source: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise RuleBaseInvalid(f"{source}, line {line}: not UTF-8; save the file in that encoding") from None
+        raise RuleBaseInvalid(f"{_place(source, line)}: not UTF-8; save the file in that encoding") from None
 
 
 # --- from TOML to values ------------------------------------------------------------------------
@@ -605,7 +618,7 @@ class _Reader:
         name = ""
         for part in path:
             name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
-        raise RuleBaseInvalid(f"{self.source}, line {self.lines.get(where, 1)}: {name}: {message}")
+        raise RuleBaseInvalid(f"{_place(self.source, self.lines.get(where, 1))}: {name}: {message}")
 
     def read(self) -> RuleBase:
         """The rule base of the text."""
@@ -651,7 +664,7 @@ class _Reader:
             remedy = "it stands there already; a further row begins with [[override]] or [[exemption]]"
         elif "Invalid value" in what:
             remedy = 'texts stand in "quotes", dates without (2026-01-01), numbers plain (48), true or false'
-        return RuleBaseInvalid(f"{self.source}, line {line}: not TOML: {what}; {remedy}")
+        return RuleBaseInvalid(f"{_place(self.source, line)}: not TOML: {what}; {remedy}")
 
     def _refuse_unknown(self, path: _Path, table: Mapping[str, Any], names: Sequence[str]) -> None:
         for name in table:

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracecode.document import check_size
 from tracecode.errors import FieldInvalid, NotFound, Overloaded
 from tracecode.ledger import Ledger
 from tracecode.rule_base import RuleBase
@@ -19,6 +20,7 @@ from tracecode_server.read_pool import ReadPool
 DRY_RUNS_AT_ONCE = 1
 """A run takes a core and a copy of the ledger."""
 DRY_RUNS_KEPT = 20
+DRY_RUN_ID_BYTES_MAX = 64
 RUNNING = rule_base_service_pb2.DRY_RUN_STATE_RUNNING
 
 
@@ -52,7 +54,7 @@ class RuleBaseService:
     async def ValidateRuleBase(
         self, request: rule_base_service_pb2.ValidateRuleBaseRequest
     ) -> rule_base_service_pb2.ValidateRuleBaseResponse:
-        rule_base = await self._reads.run(RuleBase.parse, request.text, "text")
+        rule_base = await self._reads.run(RuleBase.parse_field, request.text, "text")
         return rule_base_service_pb2.ValidateRuleBaseResponse(
             version=rule_base.version,
             overrides=len(rule_base.overrides),
@@ -71,7 +73,7 @@ class RuleBaseService:
         directory = self._data_directory
         if directory is None:
             raise FieldInvalid("text", "cannot be tried: this service keeps no journal on disk")
-        await self._reads.run(RuleBase.parse, request.text, "text")
+        await self._reads.run(RuleBase.parse_field, request.text, "text")
         since = request.since_sequence or 1
         name = hashlib.sha256(f"{since} {request.text}".encode()).hexdigest()[:16]
         run = self._runs.get(name)
@@ -105,6 +107,7 @@ class RuleBaseService:
             _end(run)
 
     def _find(self, name: str) -> _Run:
+        check_size("dry_run_id", name, DRY_RUN_ID_BYTES_MAX)
         run = self._runs.get(name)
         if run is None:
             raise NotFound("no such dry run; it may have been forgotten when the service stopped")
