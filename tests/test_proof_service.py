@@ -15,7 +15,7 @@ from tracecode_server.cli import app as cli
 from typer.testing import CliRunner
 
 from tracecode.backup import back_up
-from tracecode.client import CallInvalid, LedgerClient, NotKnown, ProofClient
+from tracecode.client import CallInvalid, LedgerClient, NotKnown, ProofClient, StateConflict
 from tracecode.proof import key, verify
 from tracecode.proof.note import Note, Signature, Witness
 from tracecode.proof.tiles import CHECKPOINT
@@ -192,7 +192,10 @@ def test_the_commands_audit_and_check(service: ServerProcess, policy: verify.Pol
 def test_without_a_key_no_log_is_kept(tmp_path: Path) -> None:
     """Pins that the log is off by default, and that a key inside the data folder is refused."""
     with ServerProcess(data_directory=tmp_path / "ledger") as process:
-        with ProofClient(process.address) as client, pytest.raises(NotKnown, match="keeps no log"):
+        with (
+            ProofClient(process.address) as client,
+            pytest.raises(StateConflict, match="LOG_NOT_KEPT: this service keeps no log; make a key"),
+        ):
             client.get_checkpoint()
     assert not (tmp_path / "ledger/proof").exists()
     key.create(tmp_path / "ledger/key", "example.org/journal")

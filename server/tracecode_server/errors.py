@@ -19,5 +19,9 @@ class PeerOverLimit(TracecodeError):
     retry_after_seconds: float = 0.5
 
 
+class LogNotKept(TracecodeError):
+    """A proof is asked for, and this service keeps no transparency log; its operator may switch it on."""
+
+
 class Draining(TracecodeError):
     """The service is stopping and takes nothing new; send the same again, to its successor."""

@@ -7,6 +7,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tracecode.document import (
+    DOCUMENT_NUMBER_BYTES_MAX,
+    DocumentKind,
+    check_institution_code,
+    check_size,
+)
 from tracecode.errors import DataLoss, FieldInvalid, NotFound
 from tracecode.ledger import Ledger
 from tracecode.proof import checkpoint as checkpoints
@@ -17,10 +23,13 @@ from tracecode.proof.receipt import Receipt
 from tracecode.proof.tiles import CHECKPOINT, COSIGNED, LogDamaged, TileReader, fetch_from, is_tile_name
 from tracecode.proof.tree import prove_consistency, prove_inclusion
 from tracecode.v1 import proof_service_pb2
+from tracecode_server.errors import LogNotKept
 from tracecode_server.read_pool import ReadPool
 from tracecode_server.settings import Settings
 
 Published = proof_service_pb2.PROOF_STATE_PUBLISHED
+CHECKPOINT_BYTES_MAX = 16 * 1024
+"""A checkpoint with the signatures of more witnesses than anybody has (ours)."""
 Sequenced = proof_service_pb2.PROOF_STATE_SEQUENCED
 
 
@@ -28,7 +37,7 @@ class ProofService:
     """Answers from the log's folder. Belongs to the event loop; what it reads, threads of the pool read."""
 
     def __init__(self, ledger: Ledger, reads: ReadPool, settings: Settings) -> None:
-        """Without a key there is no log, and every question is answered NOT_FOUND."""
+        """Without a key there is no log, and every question that could be one is answered LOG_NOT_KEPT."""
         self._ledger = ledger
         self._reads = reads
         self._directory = settings.proof_folder
@@ -87,12 +96,18 @@ class ProofService:
     def _find_sequence(self, request: proof_service_pb2.GetInclusionProofRequest) -> int:
         if request.WhichOneof("entry") == "document":
             asked = request.document
+            check_institution_code("document.institution_code", asked.institution_code)
+            check_size("document.document_number", asked.document_number, DOCUMENT_NUMBER_BYTES_MAX)
+            if asked.kind not in set(map(int, DocumentKind)):
+                raise FieldInvalid("document.kind", "say which kind of document: SALE, RECEIPT, ...")
+            self._need_log()
             found = self._ledger.engine.document(asked.institution_code, asked.kind, asked.document_number)
             if found is None:
                 raise NotFound(f"{asked.institution_code} has reported no such document")
             return found.verdict_first.sequence
         if not request.sequence:
             raise FieldInvalid("sequence", "name an entry: its sequence, or the document's identity")
+        self._need_log()
         if request.sequence > self._ledger.engine.sequence:
             raise NotFound(f"the journal has no entry {request.sequence} yet")
         return request.sequence
@@ -125,6 +140,10 @@ class ProofService:
     def _add_cosignatures(
         self, request: proof_service_pb2.AddCosignaturesRequest
     ) -> proof_service_pb2.AddCosignaturesResponse:
+        if len(request.checkpoint) > CHECKPOINT_BYTES_MAX:
+            raise FieldInvalid(
+                "checkpoint", f"longer than {CHECKPOINT_BYTES_MAX} bytes; a checkpoint is a few lines"
+            )
         _, published = self._read_checkpoint(False)
         assert self._key_file is not None
         ours = [signer.public for signer in key.read(self._key_file)]
@@ -175,7 +194,7 @@ class ProofService:
 
     def _need_log(self) -> None:
         if self._directory is None:
-            raise NotFound("this service keeps no log: proof_key_file names no key")
+            raise LogNotKept("this service keeps no log; make a key and name it in proof_key_file")
 
     def _prove(self, prove: Callable[[], list[bytes]]) -> list[bytes]:
         try:

@@ -20,7 +20,7 @@ from grpc_status import rpc_status
 
 from tracecode import errors
 from tracecode.v1 import ledger_service_pb2
-from tracecode_server.errors import Draining, MessageMalformed, PeerOverLimit
+from tracecode_server.errors import Draining, LogNotKept, MessageMalformed, PeerOverLimit
 from tracecode_server.log import clip, escape, list_frames
 
 DOMAIN = "tracecode"
@@ -77,6 +77,9 @@ TABLE: dict[type[BaseException], Row] = {
     ),
     errors.GrantsInvalid: Row(
         grpc.StatusCode.FAILED_PRECONDITION, "GRANTS_INVALID", "授权文件有误，暂不提供查询，请联系运维人员"
+    ),
+    LogNotKept: Row(
+        grpc.StatusCode.FAILED_PRECONDITION, "LOG_NOT_KEPT", "本服务未启用存证日志，请联系运维人员配置密钥"
     ),
     errors.NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "未找到所查询的内容"),
     PeerOverLimit: Row(

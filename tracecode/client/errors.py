@@ -53,7 +53,8 @@ class DocumentConflict(CallFailed, ValueError):
 
 
 class StateConflict(CallFailed, ValueError):
-    """ETAG_STALE, MOVE_REFUSED, FINDING_IN_CASE: not as the caller saw it, or not allowed from there."""
+    """ETAG_STALE, MOVE_REFUSED, FINDING_IN_CASE, LOG_NOT_KEPT: not as the caller saw it, or not allowed
+    from there."""
 
 
 class NotKnown(CallFailed, LookupError):
