@@ -266,7 +266,9 @@ def test_the_service_takes_no_file_without_its_header(service: ServerThread) -> 
             with pytest.raises(grpc.RpcError) as caught:
                 stub.AttachFile(iter(messages), timeout=10)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
-        header = case_service_pb2.AttachFileHeader(case_number="130500-2026-000001", etag="1", name="a")
+        header = case_service_pb2.AttachFileHeader(
+            case_number="130500-2026-000001", etag="1", actor="甲", name="a"
+        )
         with pytest.raises(grpc.RpcError) as caught:
             stub.AttachFile(iter([request(header=header)]), timeout=10)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ the journal.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -19,13 +20,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tracecode.attachments import Attachments, Upload
 from tracecode.cases.area_grid import AreaGrid
 from tracecode.cases.case import (
+    ACTOR_BYTES_MAX,
     ATTACHMENT_BYTES_MAX,
     CASE_NUMBER_BYTES_MAX,
+    NAME_BYTES_MAX,
+    NOTE_BYTES_MAX,
     check_file_name,
     check_references,
+    check_sha256,
     check_text,
 )
-from tracecode.document import NS
+from tracecode.document import NS, check_institution_code
 from tracecode.engine.contract import DeskAnswer, Engine
 from tracecode.engine.desk import QUESTION_BYTES_MAX
 from tracecode.errors import FieldInvalid, NotFound
@@ -37,6 +42,10 @@ SCAN_CASES = 1_000
 
 SCANNED_CASES_MAX = 50_000
 """Cases looked at for one page: it may come back short, with a token to go on from."""
+
+DIVISION_DIGITS = 6
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Desk:
@@ -66,6 +75,7 @@ class Desk:
         FindingInCase."""
         check_references("findings", request.findings)
         institution_code = request.institution_code or self._institution_of(request.findings)
+        check_institution_code("institution_code", institution_code)
         institution = self._engine.institution(institution_code)
         division_code = institution_code[1:7] if institution is None else institution.division_code
         opening = case_pb2.CaseOpening(
@@ -99,6 +109,7 @@ class Desk:
 
     def list_cases(self, request: case_service_pb2.ListCasesRequest) -> case_service_pb2.ListCasesResponse:
         """A page of the cases that the request lets through, the newest first. Raises FieldInvalid."""
+        _check_question(request)
         size = page_size(request.page_size)
         question = case_service_pb2.ListCasesRequest()
         question.CopyFrom(request)
@@ -159,7 +170,14 @@ class Desk:
         """A file that comes for a case; hand it to `attach_file` when it is there. Raises NotFound,
         FieldInvalid, StorageFull."""
         self._check_room()
+        # Refused before the bytes are sent, not behind the last of them.
+        _event(header)
+        check_text("actor", header.actor, ACTOR_BYTES_MAX, required=True)
+        check_text("note", header.note, NOTE_BYTES_MAX, lines=True)
         check_file_name("name", header.name)
+        check_text("media_type", header.media_type, NAME_BYTES_MAX)
+        if header.sha256:
+            check_sha256("sha256", header.sha256)
         self.get_case(header.case_number)
         return self.attachments.begin(ATTACHMENT_BYTES_MAX)
 
@@ -260,6 +278,19 @@ def _event(
         findings_addition=findings_addition,
         attachment=attachment,
     )
+
+
+def _check_question(request: case_service_pb2.ListCasesRequest) -> None:
+    prefix = request.division_prefix
+    if prefix and not (prefix.isascii() and prefix.isdigit() and len(prefix) <= DIVISION_DIGITS):
+        raise FieldInvalid("division_prefix", f"must be at most {DIVISION_DIGITS} digits, such as 1305")
+    if len(request.states) > len(case_pb2.CaseState.values()):
+        raise FieldInvalid("states", "name each state once")
+    check_text("owner", request.owner, ACTOR_BYTES_MAX)
+    if request.institution_code:
+        check_institution_code("institution_code", request.institution_code)
+    if request.overdue_on and not _DAY.fullmatch(request.overdue_on):
+        raise FieldInvalid("overdue_on", "must be yyyy-MM-dd")
 
 
 def _lets_through(request: case_service_pb2.ListCasesRequest, case: case_pb2.Case) -> bool:

@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from tracecode.cases.case import CASE_NUMBER_BYTES_MAX, check_text
 from tracecode.cases.draw import draw
-from tracecode.cases.papers import Paper
+from tracecode.cases.papers import KINDS, Paper, check_paper_event
 from tracecode.code import key_text, read_scan
 from tracecode.desk import Desk
+from tracecode.document import check_institution_code
 from tracecode.engine.contract import Engine
 from tracecode.engine.index import identifier_of
 from tracecode.errors import FieldInvalid, MoveRefused, NotFound
@@ -24,6 +25,8 @@ from tracecode.v1 import (
 ENTRIES_PER_STEP = 1_000
 
 Kept = TypeVar("Kept", inspection_pb2.Draw, inspection_pb2.SelfCheck, inspection_pb2.Inspection)
+
+_NUMBERS = {kind.paper: kind.number for kind in KINDS.values()}
 
 _HELD = (code_pb2.CODE_STATE_IN_STOCK, code_pb2.CODE_STATE_SPLIT)
 
@@ -54,13 +57,16 @@ class Inspections:
 
     def perform_draw(self, request: inspection_service_pb2.PerformDrawRequest) -> inspection_pb2.Draw:
         """Draw by the seed. Raises NotFound, EtagStale, MoveRefused, FieldInvalid."""
-        announced = self.find(request.draw_number, inspection_pb2.Draw)
-        drawn = draw(request.seed, announced.candidates, announced.count, announced.inspectors)
         event = inspection_pb2.DrawEvent(
             draw_number=request.draw_number,
             previous_sequence=_read_etag(request.etag),
             actor=request.actor,
-            result=inspection_pb2.DrawResult(seed=request.seed, drawn=drawn),
+            result=inspection_pb2.DrawResult(seed=request.seed),
+        )
+        check_paper_event(event)
+        announced = self.find(request.draw_number, inspection_pb2.Draw)
+        event.result.drawn.extend(
+            draw(request.seed, announced.candidates, announced.count, announced.inspectors)
         )
         return self._keep(journal_pb2.JournalEntry(draw_event=event), inspection_pb2.Draw)
 
@@ -84,6 +90,7 @@ class Inspections:
         self, request: inspection_service_pb2.AnswerSelfCheckRequest
     ) -> inspection_pb2.SelfCheck:
         """Keep an institution's answers, all at once. Raises NotFound, EtagStale, FieldInvalid."""
+        _check_number(request.self_check_number, inspection_pb2.SelfCheck)
         event = inspection_pb2.SelfCheckEvent(
             self_check_number=request.self_check_number,
             previous_sequence=_read_etag(request.etag),
@@ -98,8 +105,6 @@ class Inspections:
         self, request: inspection_service_pb2.OpenInspectionRequest
     ) -> inspection_pb2.Inspection:
         """Begin to scan an institution's shelf. Raises FieldInvalid, NotFound (the case)."""
-        if request.case_number:
-            self._desk.get_case(request.case_number)
         opening = inspection_pb2.Inspection(
             institution_code=request.institution_code,
             division_code=self._division_of(request.institution_code),
@@ -110,10 +115,14 @@ class Inspections:
         event = inspection_pb2.InspectionEvent(
             actor=request.actor, request_id=request.request_id, opening=opening
         )
+        check_paper_event(event)
+        if request.case_number:
+            self._desk.get_case(request.case_number)
         return self._keep(journal_pb2.JournalEntry(inspection_event=event), inspection_pb2.Inspection)
 
     def scan_shelf(self, request: inspection_service_pb2.ScanShelfRequest) -> inspection_pb2.Inspection:
         """Keep scans of what stands there. Raises NotFound, EtagStale, MoveRefused, FieldInvalid."""
+        _check_number(request.inspection_number, inspection_pb2.Inspection)
         event = inspection_pb2.InspectionEvent(
             inspection_number=request.inspection_number,
             previous_sequence=_read_etag(request.etag),
@@ -126,15 +135,17 @@ class Inspections:
         self, request: inspection_service_pb2.CloseInspectionRequest
     ) -> inspection_pb2.Inspection:
         """Compare the shelf with the ledger and keep the result. Raises NotFound, EtagStale, MoveRefused."""
-        opened = self.find(request.inspection_number, inspection_pb2.Inspection)
-        if opened.HasField("close_time"):
-            raise MoveRefused(f"{opened.inspection_number} is closed; open another one")
         event = inspection_pb2.InspectionEvent(
             inspection_number=request.inspection_number,
             previous_sequence=_read_etag(request.etag),
             actor=request.actor,
-            result=self._compare(opened),
+            result=inspection_pb2.InspectionResult(),
         )
+        check_paper_event(event)
+        opened = self.find(request.inspection_number, inspection_pb2.Inspection)
+        if opened.HasField("close_time"):
+            raise MoveRefused(f"{opened.inspection_number} is closed; open another one")
+        event.result.CopyFrom(self._compare(opened))
         return self._keep(journal_pb2.JournalEntry(inspection_event=event), inspection_pb2.Inspection)
 
     def _compare(self, opened: inspection_pb2.Inspection) -> inspection_pb2.InspectionResult:
@@ -208,7 +219,7 @@ class Inspections:
 
     def find(self, number: str, kind: type[Kept]) -> Kept:
         """A paper by its number. Raises NotFound, FieldInvalid."""
-        check_text("number", number, CASE_NUMBER_BYTES_MAX, required=True)
+        _check_number(number, kind)
         paper = self._engine.paper(number)
         if not isinstance(paper, kind):
             raise NotFound(f"there is no {number!r}")
@@ -220,8 +231,13 @@ class Inspections:
         return paper
 
     def _division_of(self, institution_code: str) -> str:
+        check_institution_code("institution_code", institution_code)
         institution = self._engine.institution(institution_code)
         return institution_code[1:7] if institution is None else institution.division_code
+
+
+def _check_number(number: str, kind: type[Paper]) -> None:
+    check_text(_NUMBERS[kind], number, CASE_NUMBER_BYTES_MAX, required=True)
 
 
 def _read_etag(etag: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
+from tracecode.cases.case import ACTOR_BYTES_MAX, NOTE_BYTES_MAX, check_text
 from tracecode.errors import FieldInvalid
 from tracecode.evidence_bundle import write_bundle
 from tracecode.ledger import Ledger
@@ -66,12 +67,17 @@ class CaseService:
         if first is None or not first.HasField("header"):
             raise FieldInvalid("header", "the first message says what comes")
         header = first.header
-        with await self._reads.run(self._desk.begin_attachment, header) as upload:
-            async for request in requests:
-                if request.HasField("header"):
-                    raise FieldInvalid("header", "stands in the first message alone")
-                await self._reads.run(upload.write, request.content)
-            return await self._reads.run(self._desk.attach_file, header, upload)
+        try:
+            with await self._reads.run(self._desk.begin_attachment, header) as upload:
+                async for request in requests:
+                    if request.HasField("header"):
+                        raise FieldInvalid("header", "stands in the first message alone")
+                    await self._reads.run(upload.write, request.content)
+                return await self._reads.run(self._desk.attach_file, header, upload)
+        except FieldInvalid as invalid:
+            if invalid.field not in header.DESCRIPTOR.fields_by_name:
+                raise
+            raise FieldInvalid(f"header.{invalid.field}", invalid.message) from None
 
     async def ExportEvidence(
         self, request: case_service_pb2.ExportEvidenceRequest
@@ -82,6 +88,8 @@ class CaseService:
             yield case_service_pb2.ExportEvidenceResponse(content=part)
 
     def _begin_export(self, request: case_service_pb2.ExportEvidenceRequest, peer: str) -> Iterator[bytes]:
+        check_text("actor", request.actor, ACTOR_BYTES_MAX, required=True)
+        check_text("reason", request.reason, NOTE_BYTES_MAX, lines=True)
         parts = write_bundle(self._ledger, request.case_number)
         self._desk.note_access(request.actor, peer, EXPORT_EVIDENCE, request, request.reason)
         return parts

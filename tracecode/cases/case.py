@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tracecode.cases.moves import HANDED_OVER, MONEY, CaseState, Needs, OutcomeType, find_move, list_next
 from tracecode.document import NS, check_institution_code, china_day, day_date
 from tracecode.errors import FieldInvalid, MoveRefused
-from tracecode.v1 import case_pb2
+from tracecode.v1 import case_pb2, finding_pb2
 
 ACTOR_BYTES_MAX = 64
 TITLE_BYTES_MAX = 400
@@ -55,15 +55,22 @@ def check_references(field: str, references: Sequence[case_pb2.FindingReference]
     seen = set()
     for position, reference in enumerate(references):
         name = f"{field}[{position}]"
-        if not reference.sequence:
-            raise FieldInvalid(f"{name}.sequence", "the document's entry is required")
-        if not reference.type:
-            raise FieldInvalid(f"{name}.type", "which finding is required")
-        check_text(f"{name}.code", reference.code, CODE_BYTES_MAX)
+        check_reference(name, reference)
         key = reference.SerializeToString(deterministic=True)
         if key in seen:
             raise FieldInvalid(name, "is named twice")
         seen.add(key)
+
+
+def check_reference(field: str, reference: case_pb2.FindingReference) -> None:
+    """Raises FieldInvalid where a reference names no finding."""
+    if not reference.sequence:
+        raise FieldInvalid(f"{field}.sequence", "the document's entry is required")
+    if not reference.type:
+        raise FieldInvalid(f"{field}.type", "which finding is required")
+    if reference.type not in finding_pb2.FindingType.values():
+        raise FieldInvalid(f"{field}.type", "there is no such finding; docs/findings.md lists them")
+    check_text(f"{field}.code", reference.code, CODE_BYTES_MAX)
 
 
 def check_outcomes(field: str, outcomes: Sequence[case_pb2.CaseOutcome]) -> None:
@@ -133,12 +140,17 @@ def _check_opening(opening: case_pb2.CaseOpening) -> None:
 
 
 def _check_attachment(attachment: case_pb2.Attachment) -> None:
-    if not _SHA256.fullmatch(attachment.sha256):
-        raise FieldInvalid("sha256", "must be 64 lower-case hex digits")
+    check_sha256("sha256", attachment.sha256)
     check_file_name("name", attachment.name)
     check_text("media_type", attachment.media_type, NAME_BYTES_MAX)
     if not 0 < attachment.size_bytes <= ATTACHMENT_BYTES_MAX:
         raise FieldInvalid("content", f"must be 1 to {ATTACHMENT_BYTES_MAX} bytes")
+
+
+def check_sha256(field: str, sha256: str) -> None:
+    """Raises FieldInvalid where a text is no SHA-256."""
+    if not _SHA256.fullmatch(sha256):
+        raise FieldInvalid(field, "must be 64 lower-case hex digits")
 
 
 def check_file_name(field: str, name: str) -> None:

@@ -92,6 +92,8 @@ def _check_draw(event: inspection_pb2.DrawEvent) -> None:
 
 def _check_self_check(event: inspection_pb2.SelfCheckEvent) -> None:
     if event.HasField("answers"):
+        if not 0 < len(event.answers.answers) <= QUESTIONS_MAX:
+            raise FieldInvalid("answers", f"must be 1 to {QUESTIONS_MAX}, one to each question")
         for position, answer in enumerate(event.answers.answers):
             name = f"answers[{position}]"
             if answer.result not in (1, 2, 3):

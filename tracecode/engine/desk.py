@@ -138,10 +138,10 @@ def _judge_case_event(index: Index, entry: journal_pb2.JournalEntry) -> int:
     event, store = entry.case_event, index.store
     if event.HasField("opening"):
         return _judge_opening(index, entry)
+    cases.check_event(event)
     case = find_case(store, event.case_number)
     if case is None:
         raise NotFound(f"there is no case {event.case_number!r}")
-    cases.check_event(event)
     if case.etag != str(event.previous_sequence):
         if _is_repeat(read_entry(store, int(case.etag)).case_event, event):
             return int(case.etag)
@@ -222,7 +222,7 @@ def _judge_finding_act(index: Index, entry: journal_pb2.JournalEntry) -> int:
     act, store = entry.finding_act, index.store
     cases.check_text("actor", act.actor, cases.ACTOR_BYTES_MAX, required=True)
     cases.check_text("reason", act.reason, cases.NOTE_BYTES_MAX, required=True, lines=True)
-    cases.check_references("finding", [act.finding])
+    cases.check_reference("finding", act.finding)
     standing = find_standing(store, act.finding)
     if standing.act_sequence != act.previous_sequence:
         if standing.act_sequence and read_entry(store, standing.act_sequence).finding_act == act:
