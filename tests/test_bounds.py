@@ -17,18 +17,19 @@ from documents import NOON, NS, SHOP, code, line, receipt, sale
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from running_server import ServerThread
-from trust.messages import Messages
-from wire import METHODS, call_raw, read_details
+from trust.messages import Messages, list_parts
+from wire import METHODS, call_raw, make_sale, read_details
 
 from tracecode import _native
 from tracecode.document import CERTIFICATE_TYPE_BYTES_MAX, LINE_LABELS, SUPPLIER_LABELS, read_document
 from tracecode.errors import FieldInvalid
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
-from tracecode.v1 import document_pb2, ledger_service_pb2
+from tracecode.v1 import case_pb2, document_pb2, finding_pb2, ledger_service_pb2
 
-LIST_LENGTH = 4_000
+LIST_LENGTH = 6_000
 TEXT_LENGTH = 70_000
+FINDING = case_pb2.FindingReference(sequence=2, type=finding_pb2.FINDING_TYPE_ORG_INVALID)
 EITHER: dict[str, dict[str, object]] = {
     "Deletion.batch_serial": {"deleted_document_number": ""},
     "Hold.identifier": {"code": ""},
@@ -38,13 +39,28 @@ EITHER: dict[str, dict[str, object]] = {
 """What must stand elsewhere for a field to be looked at."""
 
 
+WANTED = {"AttachFile": "header", "GetInclusionProof": "document"}
+"""Which part a message must have where it has either; the content of a file has its bound elsewhere."""
+NO_FIELD = {
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+"""Refusals of what a request asks for, after all its fields were looked at."""
+
+
 @pytest.fixture(scope="module")
 def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    """A connection to a service of its own."""
+    """A connection to a service of its own, whose second entry is a document with a finding."""
     with (
         ServerThread(data_directory=tmp_path_factory.mktemp("bounds") / "ledger") as server,
         grpc.insecure_channel(server.address) as channel,
     ):
+        request = ledger_service_pb2.RecordSaleRequest(document=make_sale())
+        answer = call_raw(channel, "RecordSale", request.SerializeToString())
+        verdict = ledger_service_pb2.RecordSaleResponse.FromString(answer).verdict
+        assert (verdict.sequence, verdict.findings[0].type) == (FINDING.sequence, FINDING.type)
         yield channel
 
 
@@ -52,6 +68,8 @@ def list_fields(message: Message, path: str = "") -> Iterator[tuple[str, Message
     """Every field of a message that could grow, with its path and the message that has it."""
     for field in message.DESCRIPTOR.fields:
         name = f"{path}.{field.name}".lstrip(".")
+        if field.containing_oneof is not None and not message.HasField(field.name):
+            continue
         if field.is_repeated or field.type in (field.TYPE_STRING, field.TYPE_BYTES):
             yield name, message, field
         if field.message_type is not None:
@@ -67,11 +85,12 @@ def overfill(message: Message, field: FieldDescriptor) -> None:
     for other, value in EITHER.get(f"{message.DESCRIPTOR.name}.{field.name}", {}).items():
         setattr(message, other, value)
     if not field.is_repeated:
-        setattr(message, field.name, "9" * TEXT_LENGTH)
+        text = "9" * TEXT_LENGTH
+        setattr(message, field.name, text.encode() if field.type == field.TYPE_BYTES else text)
         return
     values = getattr(message, field.name)
     if field.message_type is None:
-        values.extend(["9"] * LIST_LENGTH)
+        values.extend([1 if field.enum_type is not None else "9"] * LIST_LENGTH)
         return
     first = values[0] if len(values) else values.add()
     for _ in range(LIST_LENGTH):
@@ -83,7 +102,7 @@ def refused_field(channel: grpc.Channel, name: str, raw: bytes) -> str:
     try:
         answer = call_raw(channel, name, raw)
     except grpc.RpcError as error:
-        if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS):
+        if error.code() in NO_FIELD:
             return ""
         if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
             raise
@@ -101,9 +120,18 @@ def make_full(name: str) -> Message:
         message = messages.good(METHODS[name])
         if name == "RecordDocuments":
             del message.requests[1:]
+        if name in WANTED and not message.HasField(WANTED[name]):
+            continue
+        for part in list_parts(message):
+            if isinstance(part, case_pb2.FindingReference):
+                part.CopyFrom(FINDING)
         holder = message.requests[0] if name == "RecordDocuments" else message
         document = getattr(holder, "document", None)
-        if document is None or not document.lines or document.lines[0].packages:
+        if (
+            not isinstance(document, document_pb2.Document)
+            or not document.lines
+            or document.lines[0].packages
+        ):
             return message
     raise AssertionError("no line with packages was made")
 

@@ -7,6 +7,7 @@ Seeded: the same seed makes the same messages.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,11 +28,15 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from tracecode.cases.moves import MONEY, OutcomeType
+from tracecode.v1 import case_pb2, finding_pb2
 from trust.oracle import SEED_SCANS
 
 MARK = "q7Zx"
 """Stands in every hostile text and every token, and in nothing else: the log may not show it."""
 PERSONS = tuple(f"person-{MARK}-{number}" for number in range(5))
+ACTORS = ("王检查", "李审核", "张核查")
+CHINA_SECONDS = 8 * 3600
 BOXES_IN_USE = 40
 """Boxes come into use one after another, so that each is told of some dozen times and then forgotten."""
 
@@ -83,6 +88,7 @@ class Messages:
         self._numbers = 0
         self._boxes = BOXES_IN_USE
         self._now = now
+        self._year = time.gmtime(now + CHINA_SECONDS).tm_year
         self._makers: dict[str, Callable[[], Any]] = {
             "institution_code": lambda: self.pick((SHOP, SHOP, SHOP, OTHER, QUIET, FAR, SISTER)),
             "counterparty_institution_code": lambda: self.pick((OTHER, SHOP, "")),
@@ -117,6 +123,45 @@ class Messages:
             "corrects": lambda: "",
             "learned": lambda: False,
             "request_id": lambda: self.pick(("", "", f"q{self._random.randrange(max(50, self._numbers))}")),
+            # Of the desk. Its numbers are those that a service of this year gives first.
+            "actor": lambda: self.pick(ACTORS),
+            "owner": lambda: self.pick(("", *ACTORS)),
+            "author": lambda: ACTORS[0],
+            "approver": lambda: ACTORS[1],
+            "inspectors": lambda: self.pick(ACTORS),
+            "title": lambda: "某药店疑似回流药",
+            "note": lambda: "已电话核实\n待现场核查",
+            "ActOnFindingRequest.decision": lambda: self.pick(
+                (case_pb2.FINDING_DECISION_CONFIRMED, case_pb2.FINDING_DECISION_DISMISSED)
+            ),
+            "reason": lambda: "逐盒核对",
+            "summary": lambda: "群众反映低价收药",
+            "TipOff.channel": lambda: "12345",
+            "seed_source": lambda: "福利彩票开奖号码",
+            "seed": lambda: "07 11 19 23 30 33 08",
+            "questions": lambda: self.pick(("是否逐盒扫码", "是否存在空码", "进销存是否相符")),
+            "scans": self._scan,
+            "identifiers": lambda: self.pick((ITEM, MIDDLE, "8111111")),
+            "case_number": lambda: self._desk_number(""),
+            "draw_number": lambda: self._desk_number("CQ-"),
+            "self_check_number": lambda: self._desk_number("ZC-"),
+            "inspection_number": lambda: self._desk_number("JC-"),
+            "etag": lambda: str(1 + self._random.randrange(2_000)),
+            "sequence": lambda: 1 + self._random.randrange(2_000),
+            "previous_sequence": lambda: 0,
+            "restored_sequence": lambda: 0,
+            "reward_fen": lambda: 0,
+            "due_date": lambda: f"{self._year}-12-31",
+            "overdue_on": lambda: self.pick(("", f"{self._year}-12-31")),
+            "division_prefix": lambda: self.pick(("", "13", "130500")),
+            "AttachFileHeader.name": lambda: self.pick(("照片.jpg", "笔录.pdf", "流水.csv")),
+            "media_type": lambda: self.pick(("", "image/jpeg")),
+            "sha256": lambda: "",
+            "text": lambda: self.pick(('version = "a"\n', 'version = "b"\n[thresholds]\njoin_hours = 24\n')),
+            "path": lambda: self.pick(
+                ("checkpoint", "tile/0/000", "tile/entries/000.p/3", "tile/1/x001/067")
+            ),
+            "dry_run_id": lambda: self._random.randbytes(8).hex(),
         }
 
     def pick(self, values: Sequence[Any]) -> Any:
@@ -127,6 +172,9 @@ class Messages:
         # Some numbers come again, so that repeats, reuse and deletions are met.
         self._numbers += 1
         return f"N{self._random.randrange(max(10, self._numbers))}"
+
+    def _desk_number(self, prefix: str) -> str:
+        return f"{prefix}130500-{self._year}-{1 + self._random.randrange(20):06}"
 
     def _box(self) -> str:
         self._boxes += self._random.random() < 0.1
@@ -169,8 +217,10 @@ class Messages:
             setattr(message, field.name, self._value(field))
 
     def _value(self, field: FieldDescriptor) -> Any:
-        if field.name in self._makers:
-            return self._makers[field.name]()
+        named = f"{field.containing_type.name}.{field.name}"
+        maker = self._makers.get(named, None if field.enum_type else self._makers.get(field.name))
+        if maker is not None:
+            return maker()
         if field.name.endswith("_token"):
             return self.pick(("", *PERSONS))
         if field.enum_type is not None:
@@ -202,6 +252,31 @@ class Messages:
                 message.code = self._box()
             else:
                 message.code, message.lot_number = "", "L9"
+        elif name == "OpenCaseRequest":
+            if self._random.random() < 0.5:
+                message.origin = case_pb2.CASE_ORIGIN_TIP_OFF
+                del message.findings[:]
+        elif name == "FindingReference":
+            # A finding that many have: the institution of the document.
+            message.type = finding_pb2.FINDING_TYPE_ORG_INVALID
+            message.code = ""
+        elif name == "CaseOutcome":
+            message.amount_fen = 100 if OutcomeType(message.type) in MONEY else 0
+            message.reference = "市公安局"
+        elif name == "SelfCheckAnswer":
+            message.amount_fen = 0
+        elif name == "AnnounceDrawRequest":
+            message.count = 1
+            message.inspectors[:] = ACTORS
+            candidates = {one.institution_code: one for one in message.candidates}
+            chosen = [candidates[institution_code] for institution_code in sorted(candidates)]
+            del message.candidates[:]
+            message.candidates.extend(chosen)
+        elif name == "OpenInspectionRequest":
+            message.inspectors[:] = ACTORS
+            message.case_number = ""
+        elif name == "ActivateRuleBaseRequest":
+            message.ClearField("effective_time")
         elif name == "Product":
             message.drug_codes[:] = sorted(set(message.drug_codes))
 
@@ -224,7 +299,7 @@ class Messages:
 
     def damage_field(self, message: Message) -> None:
         """Put something hostile into a field somewhere in a message."""
-        parts = list(_list_parts(message))
+        parts = list(list_parts(message))
         part = parts[self._random.randrange(len(parts))]
         if not part.DESCRIPTOR.fields:
             return
@@ -323,10 +398,10 @@ def write_varint(number: int) -> bytes:
     return bytes([*written, number])
 
 
-def _list_parts(message: Message) -> Iterator[Message]:
+def list_parts(message: Message) -> Iterator[Message]:
     """A message and all messages in it."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
             for part in value if field.is_repeated else [value]:
-                yield from _list_parts(part)
+                yield from list_parts(part)
