@@ -155,6 +155,33 @@ def test_what_is_overfilled_is_refused_by_name(channel: grpc.Channel, name: str)
         assert path.removeprefix("requests.").startswith(plain), f"{name}: {path} is told as {told}"
 
 
+def list_extremes() -> Iterator[tuple[str, Message, str]]:
+    """Requests with a value that fits its type and nothing else, and the field to be told."""
+    for seconds, nanos in ((2**62, 0), (-1, 0), (0, -1), (0, 10**9)):
+        opening = make_full("OpenCase")
+        opening.tip_off.receive_time.seconds, opening.tip_off.receive_time.nanos = seconds, nanos
+        yield "OpenCase", opening, "tip_off.receive_time"
+    for type_ in (2**16, 2**31 - 1, -1):
+        act = make_full("ActOnFinding")
+        act.finding.type = type_
+        yield "ActOnFinding", act, "finding.type"
+    for kind in (0, 256, -1):
+        question = make_full("GetInclusionProof")
+        question.document.kind = kind
+        yield "GetInclusionProof", question, "document.kind"
+    for field, text in (("division_prefix", "13a"), ("overdue_on", "tomorrow"), ("institution_code", "p")):
+        question = make_full("ListCases")
+        setattr(question, field, text)
+        yield "ListCases", question, field
+
+
+def test_a_value_that_fits_its_type_alone_is_refused_by_name(channel: grpc.Channel) -> None:
+    """Pins that a time, a number of an enumeration or a filter that nothing can be made of is refused,
+    before it becomes a key or is kept and cannot be shown again."""
+    for name, message, field in list_extremes():
+        assert refused_field(channel, name, message.SerializeToString()) == field, message
+
+
 def list_labels() -> Iterator[tuple[str, document_pb2.Document, Message, str, int]]:
     """The texts that nobody looks at: path, plain document, the message that has it, its name, its bound."""
     for name, bytes_max in LINE_LABELS.items():

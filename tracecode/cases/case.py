@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tracecode.cases.moves import HANDED_OVER, MONEY, CaseState, Needs, OutcomeType, find_move, list_next
-from tracecode.document import NS, check_institution_code, china_day, day_date
+from tracecode.document import BUSINESS_TIME_MAX, NS, check_institution_code, china_day, day_date
 from tracecode.errors import FieldInvalid, MoveRefused
 from tracecode.v1 import case_pb2, finding_pb2
 
@@ -135,6 +135,10 @@ def _check_opening(opening: case_pb2.CaseOpening) -> None:
     check_text("tip_off.tip_off_number", tip_off.tip_off_number, ACTOR_BYTES_MAX)
     check_text("tip_off.channel", tip_off.channel, ACTOR_BYTES_MAX)
     check_text("tip_off.summary", tip_off.summary, NOTE_BYTES_MAX, lines=True)
+    if not 0 <= tip_off.receive_time.seconds < BUSINESS_TIME_MAX:
+        raise FieldInvalid("tip_off.receive_time", "must be a time from 1970 to 2099, or be left out")
+    if not 0 <= tip_off.receive_time.nanos < NS:
+        raise FieldInvalid("tip_off.receive_time", "nanos must be 0 to 999999999")
     if tip_off.reward_fen:
         raise FieldInvalid("tip_off.reward_fen", "is paid when the case moves on, not when it is opened")
 
