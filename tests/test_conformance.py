@@ -485,6 +485,24 @@ STORIES: dict[str, tuple[list[document_pb2.Document], dict[int, dict[str, str]]]
         ],
         {1: {"SWAP_PRODUCT": "BLOCK"}, 2: {"DELETE_AFTER_FLAG": "ALERT"}},
     ),
+    "two deletions of a flagged sale": (
+        [
+            stocked(1),
+            sale(SHOP, "S1", NOON + HOUR, line(code(1), drug=OTHER_DRUG), person="A"),
+            deletion(SHOP, "D2", NOON + 2 * DAY, deletes="S1"),
+            deletion(SHOP, "D1", NOON + DAY, deletes="S1"),
+        ],
+        {1: {"SWAP_PRODUCT": "BLOCK"}, 2: {}, 3: {"DELETE_AFTER_FLAG": "ALERT"}},
+    ),
+    "a deletion of a day of which one sale was deleted before": (
+        [
+            sale(SHOP, "S1", NOON + HOUR, line(code(1), drug=OTHER_DRUG, batch="B1"), person="A"),
+            sale(SHOP, "S2", NOON + HOUR, line(code(2), drug=OTHER_DRUG, batch="B1"), person="A"),
+            deletion(SHOP, "D1", NOON + 2 * DAY, batch="B1"),
+            deletion(SHOP, "D2", NOON + DAY, deletes="S2"),
+        ],
+        {2: {"DELETE_AFTER_FLAG": "ALERT"}, 3: {"DELETE_AFTER_FLAG": "ALERT"}},
+    ),
     "moved within a chain before the receipt was entered": (
         [
             sale(SISTER, "S1", NOON + HOUR, line(code(1))),

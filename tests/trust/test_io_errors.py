@@ -16,6 +16,7 @@ from documents import HOUR, NOON, SHOP, code, line, receipt
 from running_server import ServerProcess, register_institutions
 
 from tracecode.client import CallFailed, LedgerClient
+from tracecode.v1 import document_pb2
 from trust.conftest import Effort
 from trust.io_errors import SYNC, WRITE
 from trust.shares import WORKERS, run_shares
@@ -153,6 +154,113 @@ def test_a_service_whose_disk_fails_ends_at_once_and_loses_nothing(
             lost=lost,
             doubled=doubled,
             wrong=slow,
+            control="an older copy of the ledger put back",
+            control_failed=missed > 0,
+        )
+    )
+
+
+SMALL_OVERLAY = """
+from tracecode.engine.lmdb import LmdbEngine
+
+LmdbEngine.__init__.__kwdefaults__["overlay_bytes_max"] = 2**20
+"""
+"""What python imports at its start if it stands in its path: records are written back after a few documents."""
+FLUSHED_CODES = 500
+"""On each document that is told while the index is written."""
+FLUSHED_DOCUMENTS_MAX = 100
+FIRST_FLUSH_WRITE, FIRST_FLUSH_SYNC = 5, 4
+"""What comes before are the index's own first pages."""
+
+
+def write_many(serial: int) -> document_pb2.Document:
+    """A receipt that fills a tenth of what may wait to be written back."""
+    codes = (code(serial * FLUSHED_CODES + n) for n in range(FLUSHED_CODES))
+    return receipt(SHOP, f"R{serial}", NOON + HOUR, line(*codes))
+
+
+def record_until_stopped(client: LedgerClient, acknowledged: list[int]) -> int:
+    """Tell documents until the service gives up; how often it did not know what it had acknowledged."""
+    wrong = 0
+    while len(acknowledged) < FLUSHED_DOCUMENTS_MAX:
+        serial = len(acknowledged)
+        try:
+            client.record(write_many(serial))
+            acknowledged.append(serial)
+            wrong += client.get_code(code(serial * FLUSHED_CODES)).status.event_count != 1
+        except CallFailed as failed:
+            if failed.reason != "OVERLOADED":
+                break
+            # They come faster than they are written back.
+            time.sleep(0.05)
+    return wrong
+
+
+def count_entries(data: Path, count: int) -> tuple[list[int], list[int]]:
+    """What a service of this ledger knows of each document by its last box, at its start and told again."""
+    with (
+        ServerProcess(data_directory=data, disk_free_bytes_min=0) as service,
+        LedgerClient(service.address, deadline_seconds=20) as client,
+    ):
+        boxes = [code((serial + 1) * FLUSHED_CODES - 1) for serial in range(count)]
+        found = [client.get_code(box).status.event_count for box in boxes]
+        for serial in range(count):
+            client.record(write_many(serial))
+        return found, [client.get_code(box).status.event_count for box in boxes]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "first", "always"),
+    [
+        ("EIO on a write of the index, once", WRITE, FIRST_FLUSH_WRITE, 0),
+        ("EIO on a write of the index, always", WRITE, FIRST_FLUSH_WRITE, 1),
+        ("EIO on fdatasync of the index", SYNC, FIRST_FLUSH_SYNC, 0),
+    ],
+)
+def test_a_service_whose_index_cannot_be_written_ends_and_the_next_has_all(
+    faulty_io: Path,
+    tmp_path: Path,
+    effort: Effort,
+    add_row: AddRow,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: int,
+    first: int,
+    always: int,
+) -> None:
+    """Pins that a flush that fails under tills ends the process with 1, that all questions answered before are
+    right, and that the next start makes the index anew from the journal: all that was acknowledged, once. The
+    control starts with the journal of before."""
+    tries, lost, doubled, wrong, missed = effort.count(1, 6), 0, 0, 0, 0
+    (tmp_path / "sitecustomize.py").write_text(SMALL_OVERLAY, encoding="utf-8")
+    for number in range(tries):
+        data = tmp_path / str(number)
+        with monkeypatch.context() as faulty:
+            faulty.setenv("PYTHONPATH", str(tmp_path))
+            faulty.setenv("LD_PRELOAD", str(faulty_io))
+            faulty.setenv("FAULTY_IO", f"index/data.mdb {kind} {first + number} {errno.EIO} {always}")
+            acknowledged: list[int] = []
+            with ServerProcess(data_directory=data, drain_seconds=2, disk_free_bytes_min=0) as service:
+                register_institutions(service.address, SHOP)
+                older = shutil.copytree(data, tmp_path / f"older{number}")
+                with LedgerClient(service.address, deadline_seconds=10, attempts=1) as client:
+                    wrong += record_until_stopped(client, acknowledged)
+                # It did fail, and before all were told.
+                assert service.wait(20) == 1
+        known_then, after = count_entries(data, len(acknowledged) + 1)
+        lost += sum(not known_then[serial] for serial in acknowledged) + after.count(0)
+        doubled += sum(count > 1 for count in after)
+        if number == 0:
+            seen, _ = count_entries(older, len(acknowledged))
+            missed += seen.count(0)
+    add_row(
+        Row(
+            fault=name,
+            how="a flush of the running service",
+            tries=tries,
+            lost=lost,
+            doubled=doubled,
+            wrong=wrong,
             control="an older copy of the ledger put back",
             control_failed=missed > 0,
         )

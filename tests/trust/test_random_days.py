@@ -101,8 +101,8 @@ def test_the_journal_tells_random_days_again(
 def draw_documents(seed: int) -> list[Submission]:
     """The documents of random days, none asked before settlement and none rejected in any order.
 
-    A refusal depends on what is known when it is asked; of two documents of one number the first is kept, and
-    of two deletions of one document the first to arrive took it back. So these are left out.
+    A refusal depends on what is known when it is asked, and of two documents of one number the first is kept.
+    So these are left out.
     """
     kept: list[Submission] = []
     taken: set[tuple[str, ...]] = set()
@@ -111,11 +111,9 @@ def draw_documents(seed: int) -> list[Submission]:
         if document.HasField("sale"):
             document.sale.stage = document_pb2.SALE_STAGE_REPORTED
         shop, kind = document.institution_code, document.WhichOneof("content") or ""
-        identities = {(shop, kind, document.document_number, document.corrects_document_number)}
-        if document.HasField("deletion"):
-            identities.add((shop, kind, document_pb2.DeletedType.Name(document.deletion.type)))
-        if identities.isdisjoint(taken):
-            taken |= identities
+        identity = (shop, kind, document.document_number, document.corrects_document_number)
+        if identity not in taken:
+            taken.add(identity)
             kept.append(Submission(document.SerializeToString(deterministic=True), ALL_RECEIVED_NS))
     return kept
 
@@ -126,7 +124,7 @@ def essence(findings: Iterable[finding_pb2.Finding]) -> list[tuple[int, str, int
 
 
 def end_of(told: Sequence[Told]) -> dict[bytes, object]:
-    """What stands in the end: of every document its findings, of every code its state."""
+    """What stands in the end: of every document its findings and its deletion, of every code its state."""
     engine = MemoryEngine(RuleBase.default(), NOON * NS)
     engine.import_products(PRODUCTS, NOON * NS)
     engine.import_institutions(INSTITUTIONS, NOON * NS)
@@ -135,8 +133,11 @@ def end_of(told: Sequence[Told]) -> dict[bytes, object]:
     for value in engine.entries(0, 1_000_000):
         entry = journal_pb2.JournalEntry.FromString(value)
         if entry.HasField("document"):
-            standing, _ = engine.index.standing_findings(engine.index.stored(entry.sequence))
-            found[entry.document.document] = essence(standing)
+            stored = engine.index.stored(entry.sequence)
+            standing, _ = engine.index.standing_findings(stored)
+            deleted_by = engine.index.record_of(stored).deleted_by
+            deletion = engine.index.stored(deleted_by).entry.document.document if deleted_by else b""
+            found[entry.document.document] = (essence(standing), deletion)
     for key, value in engine.memory.dump().items():
         if key[0] == Table.CODE:
             # Sequences and the numbers of institutions are given by arrival.

@@ -623,8 +623,20 @@ class Index:
                 found[sequence] = self.stored(sequence)
         return [found[sequence] for sequence in sorted(found)]
 
+    def taken_back(self, deletion: ReadDocument) -> list[StoredDocument]:
+        """The documents that a deletion takes back, of those that have arrived. What several cover is taken
+        back by the first of them in the chain, also if another arrived before."""
+        found = []
+        for target in self.targets(deletion.document):
+            if takes_back(deletion, target.read):
+                deleted_by = self.record_of(target).deleted_by
+                if not deleted_by or _place(deletion) < _place(self.stored(deleted_by).read):
+                    found.append(target)
+        return found
+
     def pending_deletion(self, read: ReadDocument) -> int:
-        """The deletion that arrived before this document and takes it back, 0 = none."""
+        """The deletion that arrived before this document and takes it back, the first in the chain where
+        there are several; 0 = none."""
         document = read.document
         number = self.institution_number(document.institution_code)
         deleted_type = DELETED_TYPES.get(document.kind)
@@ -639,10 +651,9 @@ class Index:
         }
         for prefix in prefixes:
             waiting |= {int.from_bytes(key[-8:], "big") for key, _ in self.store.scan(prefix)}
-        for sequence in sorted(waiting):
-            if takes_back(self.stored(sequence).read, read):
-                return sequence
-        return 0
+        deletions = [self.stored(sequence).read for sequence in sorted(waiting)]
+        covering = [deletion for deletion in deletions if takes_back(deletion, read)]
+        return min(covering, key=_place).sequence if covering else 0
 
     # What an entry changes.
 
@@ -729,10 +740,10 @@ class Index:
     def _apply_deletion(self, sequence: int, number: int, read: ReadDocument) -> set[bytes]:
         document = read.document
         touched: set[bytes] = set()
-        for target in self.targets(document):
-            record = self.record_of(target)
-            if target.sequence >= sequence or record.deleted_by or not takes_back(read, target.read):
+        for target in self.taken_back(read):
+            if target.sequence >= sequence:
                 continue
+            record = self.record_of(target)
             found = target.read.document
             key = records.document_key(number, found.kind, found.number)
             value = self.store.get(key)
@@ -968,6 +979,11 @@ def deletion_event(deletion: ReadDocument, target: Event) -> Event:
         package=target.package,
         deletes=target.sequence,
     )
+
+
+def _place(deletion: ReadDocument) -> tuple[int, str, bool]:
+    """Where a deletion stands among those of its institution in a chain; see Event.order."""
+    return (deletion.time, deletion.document.number, bool(deletion.document.corrects))
 
 
 def takes_back(deletion: ReadDocument, target: ReadDocument) -> bool:

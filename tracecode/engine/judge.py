@@ -14,7 +14,7 @@ from tracecode.code import key_text
 from tracecode.document import NS, Document, DocumentKind, Operation, china_day, day_date, read_document
 from tracecode.engine.contract import Submission
 from tracecode.engine.document_codes import KEYED, LineReadings, ReadDocument
-from tracecode.engine.index import Index, StoredDocument, deletion_event, identifier_of, takes_back
+from tracecode.engine.index import Index, StoredDocument, deletion_event, identifier_of
 from tracecode.engine.records import U64, document_key, request_key
 from tracecode.engine.rule_bases import RuleBases
 from tracecode.errors import DocumentReused, RequestReused
@@ -98,11 +98,7 @@ class Judge:
             return repeat
         receive_time = submission.receive_time_ns // NS
         read = ReadDocument(document, sequence, receive_time)
-        targets = [
-            target
-            for target in (self.index.targets(document) if document.kind is DocumentKind.DELETION else ())
-            if takes_back(read, target.read) and not self.index.record_of(target).deleted_by
-        ]
+        targets = self.index.taken_back(read) if document.kind is DocumentKind.DELETION else []
         # After this point nothing can fail: the document is taken.
 
         pending = 0
@@ -138,7 +134,7 @@ class Judge:
                 previous_sequences=[self.index.head(key) for key in read.events],
             ),
         )
-        revisions = self._revise(entry, read, pending, chains)
+        revisions = self._revise(entry, read, targets, pending, chains)
         steps = {chain.key: chain.steps for chain in chains}
         return Judgement((entry, *revisions), read, steps)
 
@@ -318,7 +314,10 @@ class Judge:
             around = self.index.packages_around(aliases, packages)
             events = self.index.events(key, packages, own)
             for event in events[:]:
-                if event.sequence in deleted:
+                if event.deletes in deleted:
+                    # A deletion that arrived before and stands behind this one: it took back nothing.
+                    events.remove(event)
+                elif event.sequence in deleted:
                     events[events.index(event)] = replace(event, deleted_by=read.sequence)
                     events.append(deletion_event(read, event))
             for event in _own_events(aliases, around, own):
@@ -480,10 +479,12 @@ class Judge:
         self,
         entry: journal_pb2.JournalEntry,
         read: ReadDocument,
+        targets: Sequence[StoredDocument],
         pending: int,
         chains: Sequence[_Chain],
     ) -> list[journal_pb2.JournalEntry]:
-        """One revision for each earlier document whose findings the new events changed."""
+        """One revision for each earlier document whose findings the new events changed; arguments as those of
+        `_chains`."""
         judged: dict[int, dict[str, list[finding_pb2.Finding]]] = {}
         named: dict[int, bytes] = {}
         for chain in chains:
@@ -502,12 +503,15 @@ class Judge:
                 changed[sequence] = _sorted([*kept, *now])
         # A deletion is judged by what it took back, so it is judged anew with it.
         deletions = {step.event.deleted_by for chain in chains for step in chain.steps} | {pending}
+        # As is one that a deletion before it in the chain leaves with nothing, or with less.
+        deletions |= {self.index.record_of(target).deleted_by for target in targets}
+        now_taken = {target.sequence for target in targets}
         for sequence in deletions - {0, entry.sequence}:
             deletion = self.index.stored(sequence)
             taken = [
                 (target.read, self.index.standing_findings(target)[0])
                 for target in self.index.targets(deletion.read.document)
-                if self.index.record_of(target).deleted_by == sequence
+                if self.index.record_of(target).deleted_by == sequence and target.sequence not in now_taken
             ]
             if pending == sequence:
                 taken.append((read, list(entry.document.findings)))
