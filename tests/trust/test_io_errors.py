@@ -163,10 +163,10 @@ def test_a_service_whose_disk_fails_ends_at_once_and_loses_nothing(
 SMALL_OVERLAY = """
 from tracecode.engine.lmdb import LmdbEngine
 
-LmdbEngine.__init__.__kwdefaults__["overlay_bytes_max"] = 2**20
+LmdbEngine.__init__.__kwdefaults__["overlay_bytes_max"] = 2**22
 """
-"""What python imports at its start if it stands in its path: records are written back after a few documents."""
-FLUSHED_CODES = 500
+"""What python imports at its start if it stands in its path: records are soon written back."""
+FLUSHED_CODES = 2_000
 """On each document that is told while the index is written."""
 FLUSHED_DOCUMENTS_MAX = 100
 FIRST_FLUSH_WRITE, FIRST_FLUSH_SYNC = 5, 4
@@ -228,9 +228,8 @@ def test_a_service_whose_index_cannot_be_written_ends_and_the_next_has_all(
     first: int,
     always: int,
 ) -> None:
-    """Pins that a flush that fails under tills ends the process with 1, that all questions answered before are
-    right, and that the next start makes the index anew from the journal: all that was acknowledged, once. The
-    control starts with the journal of before."""
+    """Pins that a flush that fails ends the process with 1, that all questions answered before are
+    right, and that the next start has all that was acknowledged, once. The control starts an older copy."""
     tries, lost, doubled, wrong, missed = effort.count(1, 6), 0, 0, 0, 0
     (tmp_path / "sitecustomize.py").write_text(SMALL_OVERLAY, encoding="utf-8")
     for number in range(tries):
