@@ -42,6 +42,7 @@ class Batch:
         self.lines = extract.lines
         self.findings = extract.findings
         self.deletions = extract.deletions
+        self.acts = extract.acts
 
     @cached_property
     def rows(self) -> pa.Table:

@@ -211,6 +211,8 @@ class Extract:
     lines: pa.RecordBatch
     findings: pa.RecordBatch
     deletions: pa.RecordBatch
+    acts: tuple[journal_pb2.JournalEntry, ...] = ()
+    """What people made of findings and did with cases."""
 
 
 ENTRIES_MAX = 20_000
@@ -237,6 +239,7 @@ def extract(entries: Sequence[bytes], after: int) -> Extract:
     lines: list[tuple[Any, ...]] = []
     findings: list[tuple[Any, ...]] = []
     deletions: list[tuple[Any, ...]] = []
+    acts: list[journal_pb2.JournalEntry] = []
     for value in entries:
         entry = journal_pb2.JournalEntry.FromString(value)
         sequence = entry.sequence
@@ -256,12 +259,15 @@ def extract(entries: Sequence[bytes], after: int) -> Extract:
                 revision.revision,
                 revision.cause_sequence,
             )
+        elif entry.HasField("finding_act") or entry.HasField("case_event"):
+            acts.append(entry)
     return Extract(
         after,
         after + len(entries),
         _batch(LINES, lines),
         _batch(FINDINGS, findings),
         _batch(DELETIONS, deletions),
+        tuple(acts),
     )
 
 
@@ -275,6 +281,7 @@ def _merge(after: int, sequence: int, extracted: tuple[Any, Any, list[bytes]]) -
         _interleave(_from_buffers(LINES, lines), rest.lines, "sequence"),
         _interleave(_from_buffers(FINDINGS, findings), rest.findings, "entry"),
         rest.deletions,
+        rest.acts,
     )
 
 

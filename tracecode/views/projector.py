@@ -18,6 +18,7 @@ from tracecode.v1 import journal_pb2
 from tracecode.views.batch import Batch
 from tracecode.views.cohorts import CohortsView
 from tracecode.views.finding_queue import FindingQueueView
+from tracecode.views.finding_states import FindingStatesView
 from tracecode.views.institution_days import InstitutionDaysView
 from tracecode.views.lines import ENTRIES_MAX, ROWS_MAX, read_lines
 from tracecode.views.parquet import ROWS_MAX as PARQUET_ROWS_MAX
@@ -34,6 +35,7 @@ VIEWS: tuple[View, ...] = (
     StaffDaysView(),
     CohortsView(),
     FindingQueueView(),
+    FindingStatesView(),
 )
 """Every view; a new one is entered here, and LAYOUT in tracecode/views/store.py raised."""
 

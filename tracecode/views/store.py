@@ -36,7 +36,7 @@ from tracecode.views.batch import Batch
 _Transaction = Any
 """Of lmdb, whose stubs do not know that without `buffers` keys and values are bytes."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when a key or record of any view changes: older views are thrown away and rebuilt."""
 MAP_SIZE_BYTES = 64 * 2**30
 READERS_MAX = 512
@@ -81,6 +81,10 @@ class Writer:
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """The records whose keys begin with `prefix`, by key."""
         return list(_scan(self._txn, prefix, b""))
+
+    def scan_from(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The same from `start` on, one by one: nothing may be written meanwhile."""
+        return _scan(self._txn, prefix, start)
 
     def add(self, counts: Iterable[tuple[bytes, tuple[int, ...]]], record: Struct) -> None:
         """Add to records of counters, best told in the order of keys; a missing one counts 0."""
