@@ -115,7 +115,7 @@ def act_at_random(directory: Path, seed: int) -> None:
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with findings, revisions, deletions and what people made of them."""
     path = tmp_path_factory.mktemp("states") / "data"
-    fill_ledger(path, 24)
+    fill_ledger(path, 16)
     act_at_random(path, 3)
     rebuild(path)
     return path

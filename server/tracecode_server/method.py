@@ -27,6 +27,7 @@ from tracecode.v1 import (
     case_service_pb2,
     catalogue_service_pb2,
     consumer_service_pb2,
+    finding_service_pb2,
     history_service_pb2,
     inspection_service_pb2,
     ledger_service_pb2,
@@ -53,6 +54,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     inspection_service_pb2.DESCRIPTOR.services_by_name["InspectionService"],
     proof_service_pb2.DESCRIPTOR.services_by_name["ProofService"],
     history_service_pb2.DESCRIPTOR.services_by_name["HistoryService"],
+    finding_service_pb2.DESCRIPTOR.services_by_name["FindingService"],
 )
 
 # A peer over its limits is told each time; the log is told so often.

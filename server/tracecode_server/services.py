@@ -13,11 +13,13 @@ from tracecode.views.relations import Relations
 from tracecode_server.case_service import CaseService
 from tracecode_server.catalogue_service import CatalogueService
 from tracecode_server.consumer_service import ConsumerService
+from tracecode_server.finding_service import FindingService
 from tracecode_server.history_service import HistoryService
 from tracecode_server.inspection_service import InspectionService
 from tracecode_server.ledger_service import LedgerService
 from tracecode_server.method import SERVICES
 from tracecode_server.metrics import Metrics
+from tracecode_server.open_views import OpenViews
 from tracecode_server.proof_service import ProofService
 from tracecode_server.read_pool import ReadPool
 from tracecode_server.rule_base_service import RuleBaseService
@@ -31,10 +33,9 @@ class Services:
     def __init__(self, ledger: Ledger, settings: Settings, calls: Collector) -> None:
         """`calls` has the figures of the calls, to be scraped with all others."""
         self.metrics = Metrics(ledger, calls, settings.data_directory)
-        self._views = ViewStatus(
-            settings.data_directory, lambda: ledger.engine.sequence, ledger.engine.entries
-        )
-        self.metrics.registry.register(self._views)
+        self._views = OpenViews(settings.data_directory)
+        view_status = ViewStatus(self._views, lambda: ledger.engine.sequence, ledger.engine.entries)
+        self.metrics.registry.register(view_status)
         self._reads = ReadPool(settings.read_threads)
         self._ledger_service = LedgerService(
             ledger,
@@ -42,7 +43,7 @@ class Services:
             self.metrics,
             settings.stream_documents_max,
             settings.stream_bytes_max,
-            self._views.read,
+            view_status.read,
         )
         self._rule_base_service = RuleBaseService(ledger, self._reads, settings.data_directory)
         directory = settings.data_directory
@@ -50,9 +51,11 @@ class Services:
             None if directory is None else directory / VIEWS_DIRECTORY,
             lambda: ledger.engine.sequence,
             ledger.engine.entries,
+            read_views=self._views.read,
         )
         access = Access(ledger.desk, GrantsFile(settings.grants_file), ledger.clock_ns)
         history = History(ledger, self._relations, access, ledger.clock_ns)
+        self._finding_service = FindingService(ledger, self._reads, self._views)
         answering = {
             "LedgerService": self._ledger_service,
             "CatalogueService": CatalogueService(ledger, self._reads),
@@ -61,6 +64,7 @@ class Services:
             ),
             "HistoryService": HistoryService(history, self._reads),
             "RuleBaseService": self._rule_base_service,
+            "FindingService": self._finding_service,
             "CaseService": CaseService(ledger, self._reads),
             "InspectionService": InspectionService(ledger.inspections, self._reads),
             "ProofService": ProofService(ledger, self._reads, settings),
@@ -70,13 +74,14 @@ class Services:
         }
 
     def stop_reading(self) -> None:
-        """Read no more documents from any stream; what was read is still answered."""
+        """Read no more documents from any stream, what was read is still answered; end every watch."""
         self._ledger_service.drain()
+        self._finding_service.drain()
 
     def close(self) -> None:
         """End what was begun for the services; nobody asks any more."""
         self._rule_base_service.stop()
         self.metrics.stop()
         self._reads.close()
-        self._views.close()
         self._relations.close()
+        self._views.close()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tracecode.errors import TracecodeError
 from tracecode.v1 import journal_pb2, ledger_service_pb2
-from tracecode.views.projector import DIRECTORY
-from tracecode.views.store import ViewStore
+from tracecode_server.open_views import OpenViews
 
 
 class ViewStatus(Collector):
@@ -21,32 +18,21 @@ class ViewStatus(Collector):
 
     def __init__(
         self,
-        directory: Path | None,
+        views: OpenViews,
         last: Callable[[], int],
         entries: Callable[[int, int], list[bytes]],
     ) -> None:
-        """`directory` is the data folder; `last` gives the last entry, `entries` some behind one."""
-        self._path = None if directory is None else directory / DIRECTORY
+        """`last` gives the last entry, `entries` some behind one."""
+        self._views = views
         self._last = last
         self._entries = entries
-        self._lock = threading.Lock()
-        self._store: ViewStore | None = None
-        self._file = 0
 
     def read(self) -> ledger_service_pb2.ViewStatus | None:
         """How far they are, or None where there are none (yet)."""
-        if self._path is None:
-            return None
         try:
-            with self._lock:
-                # Views that were thrown away lie in another file than those that took their place.
-                file = (self._path / "data.mdb").stat().st_ino
-                if self._store is None or file != self._file:
-                    self._close()
-                    self._store, self._file = ViewStore(self._path, read_only=True), file
-                with self._store.read() as reader:
-                    sequence, files_sequence = reader.sequence, reader.files_sequence
-        except (TracecodeError, OSError):
+            with self._views.read() as reader:
+                sequence, files_sequence = reader.sequence, reader.files_sequence
+        except TracecodeError:
             return None
         behind = max(0, self._last() - sequence)
         oldest = self._entries(sequence, 1) if behind else []
@@ -70,13 +56,3 @@ class ViewStatus(Collector):
             ("files_sequence", "The entry up to which Parquet files go.", status.files_sequence),
         ):
             yield GaugeMetricFamily(f"tracecode_views_{name}", meaning, value=value)
-
-    def close(self) -> None:
-        """Look no more. Safe to call twice."""
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None

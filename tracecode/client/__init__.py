@@ -12,6 +12,7 @@ from tracecode.client.errors import (
     StateConflict,
     Unanswered,
 )
+from tracecode.client.finding_client import FindingClient
 from tracecode.client.inspection_client import InspectionClient
 from tracecode.client.ledger_client import LedgerClient
 from tracecode.client.proof_client import ProofClient
@@ -22,6 +23,7 @@ __all__ = [
     "CallInvalid",
     "CaseClient",
     "DocumentConflict",
+    "FindingClient",
     "InspectionClient",
     "LedgerClient",
     "NotKnown",

@@ -39,6 +39,7 @@ from tracecode.client.errors import (
     Unanswered,
     read_failure,
 )
+from tracecode.client.finding_client import FindingClient
 from tracecode.client.inspection_client import InspectionClient
 from tracecode.v1 import (
     catalogue_pb2,
@@ -117,6 +118,8 @@ class LedgerClient:
         self._rule_bases = rule_base_service_pb2_grpc.RuleBaseServiceStub(self._channel)
         self.cases = CaseClient(self._channel, self._deadline_seconds, self._attempt)
         """The regulator's desk of the same service."""
+        self.findings = FindingClient(self._channel, self._deadline_seconds, self._attempt)
+        """The finding queue of the same service."""
         self.inspections = InspectionClient(self._channel, self._deadline_seconds, self._attempt)
         """Draws, self-checks and inspections of the same service."""
 

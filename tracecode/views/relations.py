@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -22,9 +22,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tracecode.errors import EngineStopped
+from tracecode.errors import EngineStopped, Overloaded
 from tracecode.views.lines import DELETIONS, FINDINGS, LINES, Extract, read_entries
-from tracecode.views.store import ViewStore
+from tracecode.views.store import Reader, ViewStore
 
 Answer = TypeVar("Answer")
 
@@ -89,12 +89,16 @@ class Relations:
         last: Callable[[], int],
         entries: Callable[[int, int], list[bytes]],
         *,
+        read_views: Callable[[], AbstractContextManager[Reader]] | None = None,
         tail_rows_max: int = TAIL_ROWS_MAX,
         memory_bytes_max: int = MEMORY_BYTES_MAX,
     ) -> None:
         """`directory` is that of the views (`<data>/views`), which need not be there; `last` gives the last
-        durable entry, `entries` some behind one. `memory_bytes_max` bounds what questions take together."""
+        durable entry, `entries` some behind one. A process that has the views open already gives
+        `read_views`, for LMDB must not see them twice. `memory_bytes_max` bounds what questions take together.
+        """
         self._directory = directory
+        self._read_views = read_views or self._open_views
         self._last = last
         self._entries = entries
         self._tail_rows_max = tail_rows_max
@@ -222,18 +226,23 @@ class Relations:
         found: dict[str, list[Path]] = {name: [] for name in SCHEMAS}
         if self._directory is None or not (self._directory / "data.mdb").exists():
             return found, 0
-        with ViewStore(self._directory, read_only=True) as store:
-            while True:
-                sequence = store.files_sequence
-                with store.read() as reader:
-                    paths = list(reader.files())
-                if store.files_sequence == sequence:
-                    break
+        try:
+            with self._read_views() as reader:
+                sequence, paths = reader.files_sequence, list(reader.files())
+        except Overloaded:
+            # They are only being made: all of the journal is the tail yet.
+            return found, 0
         for path in paths:
             relation = path.partition("/")[0]
             if relation in found:
                 found[relation].append(self._directory / path)
         return found, sequence
+
+    @contextmanager
+    def _open_views(self) -> Iterator[Reader]:
+        assert self._directory is not None
+        with ViewStore(self._directory, read_only=True) as store, store.read() as reader:
+            yield reader
 
 
 def _choose(files: Iterable[Path], within: Within) -> list[Path]:

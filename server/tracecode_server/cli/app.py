@@ -13,6 +13,7 @@ from tracecode_server.cli.catalogue import import_app
 from tracecode_server.cli.check import doctor, fsck, rebuild_views, version
 from tracecode_server.cli.city import score, simulate
 from tracecode_server.cli.exit_code import end_with_exit_code, list_meanings
+from tracecode_server.cli.finding_queue import findings_app
 from tracecode_server.cli.inspection import draw_app, inspect_app, self_check_app
 from tracecode_server.cli.proof import audit, key_app, proof_app
 from tracecode_server.cli.read import history, parse, verify
@@ -48,6 +49,7 @@ app.command(rich_help_panel="Ask")(verify)
 app.command(rich_help_panel="Ask")(history)
 app.command(rich_help_panel="Ask")(parse)
 app.add_typer(rule_base_app, name="rule-base", rich_help_panel="Keep")
+app.add_typer(findings_app, rich_help_panel="Desk")
 app.add_typer(case_app, rich_help_panel="Desk")
 app.add_typer(draw_app, rich_help_panel="Desk")
 app.add_typer(self_check_app, rich_help_panel="Desk")

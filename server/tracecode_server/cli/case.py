@@ -93,7 +93,7 @@ def open_(
     request = case_service_pb2.OpenCaseRequest(
         actor=actor,
         title=title,
-        origin=case_pb2.CaseOrigin.ValueType(_read_name(case_pb2.CaseOrigin, "CASE_ORIGIN_", named)),
+        origin=case_pb2.CaseOrigin.ValueType(read_name(case_pb2.CaseOrigin, "CASE_ORIGIN_", named)),
         institution_code=institution,
         findings=[read_finding(text) for text in finding],
         owner=owner,
@@ -333,7 +333,7 @@ def judge_finding(
     request = case_service_pb2.ActOnFindingRequest(
         finding=read_finding(finding),
         decision=case_pb2.FindingDecision.ValueType(
-            _read_name(case_pb2.FindingDecision, "FINDING_DECISION_", decision)
+            read_name(case_pb2.FindingDecision, "FINDING_DECISION_", decision)
         ),
         actor=actor,
         reason=reason,
@@ -350,9 +350,16 @@ def judge_finding(
 
 @contextmanager
 def _open_desk(server: str | None) -> Iterator[CaseClient]:
+    with open_desk(server) as client:
+        yield client.cases
+
+
+@contextmanager
+def open_desk(server: str | None) -> Iterator[LedgerClient]:
+    """The service whose desk it is; a desk is asked through its service alone."""
     with open_target(server or SERVER_DEFAULT, None) as target:
         assert isinstance(target, LedgerClient)
-        yield target.cases
+        yield target
 
 
 def read_finding(text: str) -> case_pb2.FindingReference:
@@ -374,7 +381,7 @@ def read_outcome(text: str) -> case_pb2.CaseOutcome:
     """An outcome as it is named on the command line. Raises typer.BadParameter."""
     head, _, reference = text.partition("@")
     name, equals, amount = head.partition("=")
-    kind = _read_name(case_pb2.CaseOutcomeType, "CASE_OUTCOME_TYPE_", name)
+    kind = read_name(case_pb2.CaseOutcomeType, "CASE_OUTCOME_TYPE_", name)
     return case_pb2.CaseOutcome(
         type=case_pb2.CaseOutcomeType.ValueType(kind),
         amount_fen=read_fen(amount) if equals else 0,
@@ -391,10 +398,11 @@ def read_fen(text: str) -> int:
 
 
 def _read_state(name: str) -> case_pb2.CaseState.ValueType:
-    return case_pb2.CaseState.ValueType(_read_name(case_pb2.CaseState, "CASE_STATE_", name))
+    return case_pb2.CaseState.ValueType(read_name(case_pb2.CaseState, "CASE_STATE_", name))
 
 
-def _read_name(enum: object, prefix: str, name: str) -> int:
+def read_name(enum: object, prefix: str, name: str) -> int:
+    """The number that a name of an enum has, written as on the command line. Raises typer.BadParameter."""
     known = {key.removeprefix(prefix): value for key, value in enum.items() if value}  # type: ignore[attr-defined]
     try:
         return int(known[name.upper().replace("-", "_")])
