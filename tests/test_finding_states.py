@@ -9,10 +9,15 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import cast
 
 import pytest
 from backed_up import PERSON_KEY, fill_ledger
 from documents import DAY, NOON, NS
+from tracecode_server import finding_service
+from tracecode_server.finding_service import FindingService, read_cursor
+from tracecode_server.open_views import OpenViews
+from tracecode_server.read_pool import ReadPool
 
 from tracecode.document import china_day
 from tracecode.errors import TracecodeError
@@ -115,7 +120,7 @@ def act_at_random(directory: Path, seed: int) -> None:
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with findings, revisions, deletions and what people made of them."""
     path = tmp_path_factory.mktemp("states") / "data"
-    fill_ledger(path, 16)
+    fill_ledger(path, 24)
     act_at_random(path, 3)
     rebuild(path)
     return path
@@ -249,3 +254,31 @@ def test_events_lead_from_nothing_to_how_each_finding_is_now(directory: Path) ->
             list_events(reader, events[4].entry, 1, 3)
             == [event for event in events if event.entry >= events[4].entry][1:4]
         )
+
+
+@pytest.mark.parametrize("events_max", [1, 2, 5])
+def test_responses_of_any_size_join_to_all_events(
+    directory: Path, events_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that a watch that goes on from each cursor, also amid the events of one entry, misses and doubles
+    nothing, and that views which are behind the cursor are waited for."""
+    views = OpenViews(directory)
+    service = FindingService(cast(Ledger, None), cast(ReadPool, None), views)
+    try:
+        whole, _, _ = service._read_events(Filter(), (1, 0))
+        assert len(whole.events) > 20
+        monkeypatch.setattr(finding_service, "WATCH_EVENTS", events_max)
+        joined = []
+        cursor, done, amid = (1, 0), False, False
+        while not done:
+            response, _, done = service._read_events(Filter(), cursor)
+            joined += response.events
+            cursor = read_cursor(response.cursor)
+            amid |= cursor[1] > 0 and any(event.sequence == cursor[0] for event in whole.events)
+        assert joined == list(whole.events)
+        assert amid
+        for later in ((10**6, 0), (10**6, 3)):
+            response, same, done = service._read_events(Filter(), later)
+            assert (list(response.events), same, done) == ([], later, True)
+    finally:
+        views.close()
