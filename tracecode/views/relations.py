@@ -95,7 +95,7 @@ class Relations:
     ) -> None:
         """`directory` is that of the views (`<data>/views`), which need not be there; `last` gives the last
         durable entry, `entries` some behind one. A process that has the views open already gives
-        `read_views`, for LMDB must not see them twice. `memory_bytes_max` bounds what questions take together.
+        `read_views`, for LMDB must not see them twice. `memory_bytes_max` bounds what all questions take.
         """
         self._directory = directory
         self._read_views = read_views or self._open_views

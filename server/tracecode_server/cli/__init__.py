@@ -1,8 +1,9 @@
 """The command `tracecode`: serve, record, ask, keep, simulate, check.
 
 app.py lists the commands; one file holds a group of them: serve.py, record.py, catalogue.py, rule_base.py,
-case.py, inspection.py, read.py, backup.py, proof.py, city.py, check.py. What they share: target.py (where the
-ledger is), screen.py, terms.py and findings.py (what a person sees), exit_code.py (how it ends).
+case.py, inspection.py, screening.py, report.py, read.py, backup.py, proof.py, city.py, check.py. What they
+share: target.py (where the ledger is), screen.py, terms.py and findings.py (what a person sees), exit_code.py
+(how it ends).
 """
 
 from __future__ import annotations
