@@ -79,24 +79,27 @@ def make_report(
     if not _DIVISION.fullmatch(division):
         raise ValueError(f"a division is up to six digits, not {division!r}")
     with (
-        Store(str(directory), map_size_bytes=MAP_SIZE_BYTES, overlay_bytes_max=0, read_only=True) as store,
         tempfile.TemporaryDirectory(prefix="tracecode-report-", dir=scratch) as spill,
         duckdb.connect(":memory:") as connection,
     ):
-        last = store.durable_sequence
-        if not 0 <= as_of <= last:
-            raise ValueError(f"the journal ends with entry {last}; entry {as_of} is not there")
-        as_of = as_of or last
-        if not as_of:
-            raise ValueError("the journal is empty: there is nothing to report")
         connection.execute("SET memory_limit = ?", [memory_limit])
         connection.execute("SET temp_directory = ?", [spill])
         connection.execute("SET TimeZone = 'UTC'")
         if threads is not None:
             connection.execute("SET threads = ?", [threads])
-        entry = journal_pb2.JournalEntry.FromString(store.entry(as_of) or b"")
+        # The ledger is let go before anything is written: a process may have it open once only.
+        with Store(
+            str(directory), map_size_bytes=MAP_SIZE_BYTES, overlay_bytes_max=0, read_only=True
+        ) as store:
+            last = store.durable_sequence
+            if not 0 <= as_of <= last:
+                raise ValueError(f"the journal ends with entry {last}; entry {as_of} is not there")
+            as_of = as_of or last
+            if not as_of:
+                raise ValueError("the journal is empty: there is nothing to report")
+            entry = journal_pb2.JournalEntry.FromString(store.entry(as_of) or b"")
+            fill_source(connection, store, read_desk(store, as_of), period, division, as_of)
         seconds = entry.receive_time_ns // NS + CHINA_SECONDS
-        fill_source(connection, store, read_desk(store, as_of), period, division, as_of)
         yield Report(
             period=period,
             division=division,
