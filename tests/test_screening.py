@@ -9,10 +9,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from simulated import make_fraud_city
 
 from tracecode.city.schemes import SCHEMES
 from tracecode.city.screening_score import ScreeningScore, score_screening
-from tracecode.city.simulate import CitySummary, Frauds, simulate
+from tracecode.city.simulate import Frauds, simulate
 from tracecode.errors import RuleBaseInvalid
 from tracecode.screening import run_screening
 from tracecode.screening.base import Relations
@@ -22,7 +23,7 @@ from tracecode.screening.models import MODELS, duplicate_rate, resale_source
 from tracecode.screening.run import read_leads
 from tracecode.screening.score import ClosedCase, score_subjects
 from tracecode.screening.thresholds import Thresholds
-from tracecode.screening.write import write_register
+from tracecode.screening.write import write_register_of
 from tracecode.views.lines import LINES
 
 THRESHOLDS = Thresholds.default()
@@ -30,10 +31,9 @@ DEFAULT_TEXT = (Path(__file__).parents[1] / "tracecode/screening/thresholds.toml
 
 
 @pytest.fixture(scope="module")
-def city(tmp_path_factory: pytest.TempPathFactory) -> CitySummary:
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small city with every scheme in it."""
-    out = tmp_path_factory.mktemp("city")
-    return simulate(1, 40, 20, out, frauds=Frauds.INSTITUTION, busyness=0.25)
+    return make_fraud_city(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scored(city: CitySummary, work: Path) -> ScreeningScore:
+def scored(city: Path, work: Path) -> ScreeningScore:
     """The city, screened."""
-    return score_screening(city.directory, work)
+    return score_screening(city, work)
 
 
 def find_relations(work: Path) -> Relations:
@@ -56,9 +56,9 @@ def find_relations(work: Path) -> Relations:
 # --- the city -----------------------------------------------------------------------------------
 
 
-def test_every_scheme_and_every_double_is_labelled(city: CitySummary) -> None:
+def test_every_scheme_and_every_double_is_labelled(city: Path) -> None:
     """Pins that a score speaks of all models: each is expected somewhere, and of all honest doubles."""
-    rows = [json.loads(row) for row in (city.directory / "labels.jsonl").read_text().splitlines()]
+    rows = [json.loads(row) for row in (city / "labels.jsonl").read_text().splitlines()]
     subjects = [row for row in rows if "level" in row]
 
     assert {name for row in subjects for name in row["expected"]} == {model.name for model in MODELS}
@@ -76,13 +76,13 @@ def test_every_scheme_and_every_double_is_labelled(city: CitySummary) -> None:
     assert len({scheme.label for scheme in SCHEMES}) == len(SCHEMES)
 
 
-def test_the_year_ends_within_a_city_of_two_regions(city: CitySummary) -> None:
+def test_the_year_ends_within_a_city_of_two_regions(city: Path) -> None:
     """Pins the season that year_end_burst looks for, and that regions can be compared."""
-    text = (city.directory / "documents.jsonl").read_text()
+    text = (city / "documents.jsonl").read_text()
 
     assert '"businessTime":"2026-12-31' in text
     assert '"businessTime":"2027-01-0' in text
-    codes = (city.directory / "institutions.csv").read_text().splitlines()[1:]
+    codes = (city / "institutions.csv").read_text().splitlines()[1:]
     assert len({row.split(",")[0][1:7] for row in codes}) == 2
 
 
@@ -186,9 +186,10 @@ def test_what_cannot_be_screened_is_said(tmp_path: Path) -> None:
         run_screening(relations, tmp_path / "out", date(2026, 1, 1), date(2026, 2, 1))
     (tmp_path / "lines").mkdir()
     pq.write_table(LINES.empty_table(), tmp_path / "lines/part-0.parquet")
+    relations = Relations.under(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"institutions\.parquet is missing"):
         run_screening(relations, tmp_path / "out", date(2026, 1, 1), date(2026, 2, 1))
-    write_register([], tmp_path)
+    write_register_of([], [], tmp_path)
     assert run_screening(relations, tmp_path / "out", date(2026, 1, 1), date(2026, 2, 1)).leads == ()
 
 

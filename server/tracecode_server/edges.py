@@ -111,6 +111,7 @@ class Edges(Collector):
             edges = [await self._start_edge(number) for number in range(1, self._settings.edges + 1)]
             await wait_ready(edges)
             self.metrics_address = self._services.metrics.start(self._settings.metrics_listen)
+            self._services.start()
         except BaseException:
             await self._leave(0.0)
             raise

@@ -33,6 +33,7 @@ from tracecode.v1 import (
     ledger_service_pb2,
     proof_service_pb2,
     rule_base_service_pb2,
+    screening_service_pb2,
 )
 from tracecode_server.call_figures import CallFigures
 from tracecode_server.connections import Connections
@@ -52,6 +53,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     rule_base_service_pb2.DESCRIPTOR.services_by_name["RuleBaseService"],
     case_service_pb2.DESCRIPTOR.services_by_name["CaseService"],
     inspection_service_pb2.DESCRIPTOR.services_by_name["InspectionService"],
+    screening_service_pb2.DESCRIPTOR.services_by_name["ScreeningService"],
     proof_service_pb2.DESCRIPTOR.services_by_name["ProofService"],
     history_service_pb2.DESCRIPTOR.services_by_name["HistoryService"],
     finding_service_pb2.DESCRIPTOR.services_by_name["FindingService"],

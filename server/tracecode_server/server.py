@@ -62,6 +62,7 @@ class Edge:
         """Listen; returns the bound address, such as "127.0.0.1:3505". Raises OSError if it is taken."""
         self.address = await self._listener.start()
         self.metrics_address = self._services.metrics.start(self._settings.metrics_listen)
+        self._services.start()
         self._log.info("serving", address=self.address, metrics_address=self.metrics_address)
         return self.address
 

@@ -23,6 +23,7 @@ from tracecode_server.open_views import OpenViews
 from tracecode_server.proof_service import ProofService
 from tracecode_server.read_pool import ReadPool
 from tracecode_server.rule_base_service import RuleBaseService
+from tracecode_server.screening_service import ScreeningService
 from tracecode_server.settings import Settings
 from tracecode_server.view_status import ViewStatus
 
@@ -56,6 +57,7 @@ class Services:
         access = Access(ledger.desk, GrantsFile(settings.grants_file), ledger.clock_ns)
         history = History(ledger, self._relations, access, ledger.clock_ns)
         self._finding_service = FindingService(ledger, self._reads, self._views)
+        self._screening_service = ScreeningService(self._reads, settings)
         answering = {
             "LedgerService": self._ledger_service,
             "CatalogueService": CatalogueService(ledger, self._reads),
@@ -67,11 +69,16 @@ class Services:
             "FindingService": self._finding_service,
             "CaseService": CaseService(ledger, self._reads),
             "InspectionService": InspectionService(ledger.inspections, self._reads),
+            "ScreeningService": self._screening_service,
             "ProofService": ProofService(ledger, self._reads, settings),
         }
         self.by_name: dict[str, object] = {
             descriptor.full_name: answering[descriptor.name] for descriptor in SERVICES
         }
+
+    def start(self) -> None:
+        """Go on with what was under way when the service stopped; from within the event loop."""
+        self._screening_service.start()
 
     def stop_reading(self) -> None:
         """Read no more documents from any stream, what was read is still answered; end every watch."""
@@ -81,6 +88,7 @@ class Services:
     def close(self) -> None:
         """End what was begun for the services; nobody asks any more."""
         self._rule_base_service.stop()
+        self._screening_service.stop()
         self.metrics.stop()
         self._reads.close()
         self._relations.close()

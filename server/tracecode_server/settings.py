@@ -157,6 +157,18 @@ class Settings(BaseSettings):
         description="Keeps views of the journal (stock, profiles, the finding queue, Parquet files) in a "
         "process that gives way to all others; engine lmdb only.",
     )
+    screening_memory: str = Field(
+        "2GB",
+        pattern=r"^[0-9]+(\.[0-9]+)? ?(MB|GB|MiB|GiB)$",
+        description="What a screening may hold in memory; the rest goes to the data directory's disk.",
+    )
+    screening_thresholds_file: Path | None = Field(
+        None, description="Numbers that screening compares with (TOML). Default: those that come with it."
+    )
+    care_homes_file: Path | None = Field(
+        None,
+        description="Registered homes (CSV: name,person_token as hashed); residents rightly buy together.",
+    )
     read_threads: int = Field(4, ge=1, le=64, description="Threads that read histories, documents and stock.")
     drain_seconds: float = Field(
         20.0, ge=0, description="Time that calls have to finish when the service is told to stop."

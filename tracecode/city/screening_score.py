@@ -192,7 +192,7 @@ def _read_period(relations: Relations) -> tuple[date, date]:
         first, last = connection.sql(
             "SELECT min(business_day), max(business_day) FROM read_parquet($files) "
             "WHERE abs(date_diff('hour', business_time, receive_time)) < 24",
-            params={"files": relations.lines},
+            params={"files": [str(path) for path in relations.lines]},
         ).fetchall()[0]
     return first, last
 

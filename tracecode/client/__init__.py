@@ -16,6 +16,7 @@ from tracecode.client.finding_client import FindingClient
 from tracecode.client.inspection_client import InspectionClient
 from tracecode.client.ledger_client import LedgerClient
 from tracecode.client.proof_client import ProofClient
+from tracecode.client.screening_client import ScreeningClient
 
 __all__ = [
     "Backoff",
@@ -29,6 +30,7 @@ __all__ = [
     "NotKnown",
     "OutcomeUnknown",
     "ProofClient",
+    "ScreeningClient",
     "ServerFault",
     "StateConflict",
     "Unanswered",

@@ -41,6 +41,7 @@ from tracecode.client.errors import (
 )
 from tracecode.client.finding_client import FindingClient
 from tracecode.client.inspection_client import InspectionClient
+from tracecode.client.screening_client import ScreeningClient
 from tracecode.v1 import (
     catalogue_pb2,
     catalogue_service_pb2,
@@ -122,6 +123,8 @@ class LedgerClient:
         """The finding queue of the same service."""
         self.inspections = InspectionClient(self._channel, self._deadline_seconds, self._attempt)
         """Draws, self-checks and inspections of the same service."""
+        self.screenings = ScreeningClient(self._channel, self._deadline_seconds, self._attempt)
+        """Screenings of the same service."""
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from glob import iglob
 from pathlib import Path
 
 import duckdb
@@ -25,11 +24,11 @@ _SCHEMAS = {"lines": LINES, "findings": FINDINGS, "deletions": DELETIONS}
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """Where the relations lie: globs of Parquet files, and files of one table."""
+    """Where the relations lie: the Parquet files of each, and files of one table."""
 
-    lines: str
-    findings: str
-    deletions: str
+    lines: tuple[Path, ...]
+    findings: tuple[Path, ...]
+    deletions: tuple[Path, ...]
     institutions: Path
     """institution_code, name, division_code, group_code, uploads."""
     products: Path
@@ -39,11 +38,11 @@ class Relations:
 
     @classmethod
     def under(cls, directory: Path, care_homes: Path | None = None) -> Relations:
-        """The relations as write.py and the views lay them out, a folder for each."""
+        """All files of a folder that nobody writes to any more, as write.py lays them out."""
         return cls(
-            lines=str(directory / "lines/**/*.parquet"),
-            findings=str(directory / "findings/**/*.parquet"),
-            deletions=str(directory / "deletions/**/*.parquet"),
+            lines=tuple(sorted(directory.glob("lines/**/*.parquet"))),
+            findings=tuple(sorted(directory.glob("findings/**/*.parquet"))),
+            deletions=tuple(sorted(directory.glob("deletions/**/*.parquet"))),
             institutions=directory / "institutions.parquet",
             products=directory / "products.parquet",
             care_homes=care_homes,
@@ -82,29 +81,27 @@ def make_macros(
     if division:
         where += f" AND division_code LIKE '{int(division)}%'"
     for name in ("lines", "findings", "deletions"):
-        pattern = str(getattr(relations, name))
-        if not any(iglob(pattern, recursive=True)):
+        paths = getattr(relations, name)
+        if not paths:
             # Nothing was ever found, or deleted: the relation is there, and empty.
             connection.register(name, _SCHEMAS[name].empty_table())
             continue
-        files = pattern.replace("'", "''")
+        files = ", ".join(_quote(path) for path in paths)
         within = "" if name == "findings" else f" WHERE {where}"
         connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {name} AS "
-            f"SELECT * FROM read_parquet('{files}', hive_partitioning = false){within}"
+            f"SELECT * FROM read_parquet([{files}], hive_partitioning = false){within}"
         )
-    register = str(relations.institutions).replace("'", "''")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE institution AS SELECT *, left(institution_code, 1) AS letter "
-        f"FROM read_parquet('{register}')"
+        f"FROM read_parquet({_quote(relations.institutions)})"
     )
     if relations.care_homes is None:
         connection.execute("CREATE OR REPLACE TEMP TABLE care_home (name VARCHAR, person_token VARCHAR)")
     else:
-        homes = str(relations.care_homes).replace("'", "''")
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE care_home AS SELECT name, person_token "
-            f"FROM read_csv('{homes}', header = true, all_varchar = true)"
+            f"FROM read_csv({_quote(relations.care_homes)}, header = true, all_varchar = true)"
         )
     connection.execute(f"CREATE OR REPLACE TEMP MACRO first_day() AS DATE '{first}'")
     connection.execute(f"CREATE OR REPLACE TEMP MACRO last_day() AS DATE '{last}'")
@@ -120,12 +117,15 @@ def make_macros(
     )
 
 
+def _quote(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
 def _grade(connection: duckdb.DuckDBPyConnection, relations: Relations) -> None:
-    products = str(relations.products).replace("'", "''")
     pairs = connection.execute(
         "SELECT DISTINCT product, drug_code, drug_codes FROM "
         "(SELECT DISTINCT product, drug_code FROM sale WHERE drug_code <> '') "
-        f"JOIN read_parquet('{products}') ON identifier = product"
+        f"JOIN read_parquet({_quote(relations.products)}) ON identifier = product"
     ).fetchall()
     rows = [
         (product, billed, grade)
@@ -250,6 +250,7 @@ BASE = (
         "Codes sold at an institution after a sale elsewhere and without coming in: how they may have come.",
         """
         SELECT later.code, later.institution_code, later.business_time, later.person_token,
+               later.sequence, earlier.sequence AS origin_sequence,
                earlier.institution_code AS origin, earlier.person_token AS origin_person,
                earlier.business_time AS origin_time, earlier.insured AS origin_insured
         FROM repeated_sale AS later JOIN repeated_sale AS earlier

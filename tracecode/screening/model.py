@@ -6,17 +6,21 @@ A model knows how to measure; it does not know what is too much. That stands in 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-__all__ = ["Kind", "Lead", "Level", "Model", "Parameter", "State"]
+__all__ = ["EVIDENCE_MAX", "Evidence", "Kind", "Lead", "Level", "Model", "Parameter", "State"]
 
 Parameter = float | int | str | list[str] | list[int]
+
+EVIDENCE_MAX = 100
+"""Places that a lead names; its support says how many there are."""
 
 _PARAMETER = re.compile(r"\$(\w+)")
 
@@ -59,6 +63,9 @@ class Model:
     inputs: tuple[str, ...]
     """Tables of base.py it reads."""
     sql: str
+    evidence: str
+    """SQL of what a lead rests on: rows of `subject`, `institution_code`, `sequence` (the entry) and `code`
+    (empty = the document). It reads those tables and `led`: the rows of the statistic that led to a lead."""
     why_zh: str
     why_en: str
     """Templates of the reason; names in braces are columns of the result, and z, peers, peer_median."""
@@ -77,6 +84,44 @@ class Model:
         wanted = {name: parameters[name] for name in set(_PARAMETER.findall(self.sql))}
         table = connection.sql(self.sql, params=wanted).to_arrow_table()
         return self.refine(connection, table, parameters) if self.refine is not None else table
+
+    def find_evidence(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        measured: pa.Table,
+        subjects: Iterable[str],
+        parameters: Mapping[str, Any],
+    ) -> dict[str, tuple[Evidence, ...]]:
+        """What the leads to these subjects rest on, at most EVIDENCE_MAX each, the first entries first."""
+        chosen = pa.array(list(subjects), pa.string())
+        if not len(chosen):
+            return {}
+        led = measured.filter(pc.is_in(measured["subject"], chosen))
+        connection.register("led", led)
+        wanted = {name: parameters[name] for name in set(_PARAMETER.findall(self.evidence))}
+        rows = connection.execute(
+            "SELECT DISTINCT subject, sequence, coalesce(code, '') AS code, institution_code "
+            f"FROM ({self.evidence}) WHERE subject IN (SELECT subject FROM led) "
+            "QUALIFY dense_rank() OVER (PARTITION BY subject ORDER BY sequence, coalesce(code, '')) "
+            f"<= {EVIDENCE_MAX} ORDER BY subject, sequence, code",
+            wanted,
+        ).fetchall()
+        connection.unregister("led")
+        found: dict[str, list[Evidence]] = {}
+        for subject, sequence, code, institution_code in rows:
+            found.setdefault(subject, []).append(Evidence(sequence, code, institution_code))
+        return {subject: tuple(some) for subject, some in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A place in the journal that a lead rests on."""
+
+    sequence: int
+    """The entry."""
+    code: str
+    """Canonical; empty = the document."""
+    institution_code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +150,4 @@ class Lead:
     why_zh: str
     why_en: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()

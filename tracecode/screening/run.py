@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
-from glob import iglob
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,12 @@ import pyarrow.parquet as pq
 
 from tracecode.screening.base import BASE, Relations, make_macros
 from tracecode.screening.judge import judge, list_peers, suspect
-from tracecode.screening.model import Kind, Lead, Level, Model, State
+from tracecode.screening.model import Evidence, Kind, Lead, Level, Model, State
 from tracecode.screening.models import MODELS
-from tracecode.screening.score import ClosedCase, SubjectScore, score_subjects
+from tracecode.screening.score import ClosedCase, Point, SubjectScore, score_subjects
 from tracecode.screening.thresholds import Thresholds
 
-__all__ = ["MEMORY_LIMIT", "RunSummary", "read_leads", "run_screening"]
+__all__ = ["MEMORY_LIMIT", "RunSummary", "read_leads", "read_scores", "run_screening"]
 
 MEMORY_LIMIT = "2GB"
 """What DuckDB may hold in memory; the rest goes to its folder on disk."""
@@ -81,11 +79,16 @@ def run_screening(
         raise ValueError(f"the period ends on {last}, before it begins on {first}")
     if division and not (division.isascii() and division.isdigit() and len(division) <= 6):
         raise ValueError(f"a division is up to six digits, not {division!r}")
-    if not any(iglob(relations.lines, recursive=True)):
-        raise FileNotFoundError(f"no lines lie at {relations.lines}; is the ledger's directory right?")
+    if not relations.lines:
+        where = relations.institutions.parent
+        raise FileNotFoundError(
+            f"no lines lie under {where}; is the ledger's directory right, and the period?"
+        )
     for path in (relations.institutions, relations.products):
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; tracecode.screening.write.write_register makes it")
+            raise FileNotFoundError(
+                f"{path} is missing; tracecode.screening.write.write_register_of makes it"
+            )
     chosen = tuple(models)
     limits = thresholds or Thresholds.default()
     missing = [model.name for model in chosen if model.name not in limits.models]
@@ -132,6 +135,13 @@ def run_screening(
                 begun = time.perf_counter()
                 measured = model.measure(connection, limits.models[model.name].parameters)
                 found = judge(model, measured, peers, limits)
+                evidence = model.find_evidence(
+                    connection,
+                    measured,
+                    [lead.subject for lead in found],
+                    limits.models[model.name].parameters,
+                )
+                found = [replace(lead, evidence=evidence.get(lead.subject, ())) for lead in found]
                 seconds[model.name] = time.perf_counter() - begun
                 _keep(out, model, depends, found)
             else:
@@ -174,12 +184,11 @@ def _with_inputs(wanted: set[str]) -> set[str]:
 def _digest(relations: Relations, first: date, last: date, division: str, limits: Thresholds) -> str:
     """Over everything a model's leads depend on but the model: the files by name, size and time."""
     digest = hashlib.sha256(f"{first} {last} {division} {limits.digest}\n".encode())
-    for pattern in (relations.lines, relations.findings, relations.deletions):
-        for name in sorted(iglob(pattern, recursive=True)):
-            status = os.stat(name)
-            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    for path in (relations.institutions, relations.products, relations.care_homes):
-        digest.update(path.read_bytes() if path is not None else b"-")
+    for path in (*relations.lines, *relations.findings, *relations.deletions):
+        status = path.stat()
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for table in (relations.institutions, relations.products, relations.care_homes):
+        digest.update(table.read_bytes() if table is not None else b"-")
     return digest.hexdigest()
 
 
@@ -187,7 +196,9 @@ def _digest(relations: Relations, first: date, last: date, division: str, limits
 
 
 def _key(model: Model, depends: str) -> str:
-    return hashlib.sha256(f"{depends} {model.name} {model.version} {model.sql}".encode()).hexdigest()
+    return hashlib.sha256(
+        f"{depends} {model.name} {model.version} {model.sql} {model.evidence}".encode()
+    ).hexdigest()
 
 
 def _keep(out: Path, model: Model, depends: str, leads: Sequence[Lead]) -> None:
@@ -212,6 +223,7 @@ def _read_lead(row: Mapping[str, Any]) -> Lead:
             "kind": Kind(row["kind"]),
             "level": Level(row["level"]),
             "state": State(row["state"]),
+            "evidence": tuple(Evidence(**place) for place in row["evidence"]),
         }
     )
 
@@ -221,12 +233,28 @@ def read_leads(out: Path) -> list[Lead]:
     return [_read_lead(row) for row in json.loads((out / "leads.json").read_text("utf-8"))]
 
 
+def read_scores(out: Path) -> list[SubjectScore]:
+    """The scores of a finished run. Raises FileNotFoundError where there is none."""
+    rows = json.loads((out / "scores.json").read_text("utf-8"))
+    return [
+        SubjectScore(
+            **{
+                **row,
+                "kind": Kind(row["kind"]),
+                "risk_points": tuple(Point(**point) for point in row["risk_points"]),
+                "credit_points": tuple(Point(**point) for point in row["credit_points"]),
+            }
+        )
+        for row in rows
+    ]
+
+
 def _write(summary: RunSummary, limits: Thresholds, models: Sequence[Model]) -> None:
     out = summary.directory
     leads = [asdict(lead) for lead in summary.leads]
     _write_json(out / "leads.json", leads)
     _write_json(out / "scores.json", [asdict(score) for score in summary.scores])
-    flat = [{**lead, "numbers": json.dumps(lead["numbers"], default=str)} for lead in leads]
+    flat = [{**lead, "numbers": json.dumps(lead["numbers"], default=_say)} for lead in leads]
     temporary = out / "leads.parquet.new"
     pq.write_table(pa.Table.from_pylist(flat, _LEADS), temporary)
     temporary.replace(out / "leads.parquet")
@@ -246,6 +274,7 @@ def _write(summary: RunSummary, limits: Thresholds, models: Sequence[Model]) -> 
     )
 
 
+_EVIDENCE = (("sequence", pa.int64()), ("code", pa.string()), ("institution_code", pa.string()))
 _LEADS = pa.schema(
     [
         ("model", pa.string()),
@@ -266,6 +295,7 @@ _LEADS = pa.schema(
         ("why_zh", pa.string()),
         ("why_en", pa.string()),
         ("numbers", pa.string()),
+        ("evidence", pa.list_(pa.struct(list(_EVIDENCE)))),
     ]
 )
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tracecode.v1 import journal_pb2
-from tracecode.views.lines import DELETIONS, FINDINGS, extract
+from tracecode.v1 import catalogue_pb2, journal_pb2
+from tracecode.views.lines import DELETIONS, FINDINGS, read_entries
 
-__all__ = ["INSTITUTIONS", "PRODUCTS", "write_register", "write_relations"]
+__all__ = ["INSTITUTIONS", "PRODUCTS", "write_register_of", "write_relations"]
 
 ENTRIES_PER_BATCH = 5_000
 
@@ -61,7 +61,7 @@ def write_relations(
     ):
         try:
             while batch := list(islice(source, ENTRIES_PER_BATCH)):
-                found = extract(batch, after)
+                found = read_entries(batch, after)
                 after = found.sequence
                 rows += found.lines.num_rows
                 findings.write_batch(found.findings)
@@ -77,17 +77,15 @@ def write_relations(
     return rows
 
 
-def write_register(entries: Iterable[bytes], out: Path) -> None:
-    """Write institutions.parquet and products.parquet alone, of a ledger whose views write the rest.
-
-    Of `entries` only imports are looked at, so others may be left out.
-    """
-    institutions: dict[str, dict[str, Any]] = {}
-    products: dict[str, dict[str, Any]] = {}
-    source = iter(entries)
-    while batch := list(islice(source, ENTRIES_PER_BATCH)):
-        _read_catalogue(batch, institutions, products)
-    _write_catalogue(out, institutions, products)
+def write_register_of(
+    institutions: Iterable[catalogue_pb2.Institution], products: Iterable[catalogue_pb2.Product], out: Path
+) -> None:
+    """Write institutions.parquet and products.parquet alone, of a ledger whose views write the rest."""
+    _write_catalogue(
+        out,
+        {row.institution_code: _institution_row(row) for row in institutions},
+        {product.identifier: _product_row(product) for product in products},
+    )
 
 
 def _write_catalogue(
@@ -121,15 +119,20 @@ def _read_catalogue(
     for stored in batch:
         entry = journal_pb2.JournalEntry.FromString(stored)
         for row in entry.institution_import.institutions:
-            institutions[row.institution_code] = {
-                "institution_code": row.institution_code,
-                "name": row.name,
-                "division_code": row.division_code,
-                "group_code": row.group_code,
-                "uploads": row.uploads_receipt_codes,
-            }
+            institutions[row.institution_code] = _institution_row(row)
         for product in entry.product_import.products:
-            products[product.identifier] = {
-                "identifier": product.identifier,
-                "drug_codes": list(product.drug_codes),
-            }
+            products[product.identifier] = _product_row(product)
+
+
+def _institution_row(row: catalogue_pb2.Institution) -> dict[str, Any]:
+    return {
+        "institution_code": row.institution_code,
+        "name": row.name,
+        "division_code": row.division_code,
+        "group_code": row.group_code,
+        "uploads": row.uploads_receipt_codes,
+    }
+
+
+def _product_row(product: catalogue_pb2.Product) -> dict[str, Any]:
+    return {"identifier": product.identifier, "drug_codes": list(product.drug_codes)}

@@ -21,6 +21,7 @@ from tracecode_server.cli.record import record
 from tracecode_server.cli.report import report
 from tracecode_server.cli.rule_base import rule_base_app
 from tracecode_server.cli.screening import screen, screen_score
+from tracecode_server.cli.screenings import screening_app
 from tracecode_server.cli.serve import demo, serve
 
 
@@ -64,6 +65,7 @@ app.command(rich_help_panel="Simulate")(score)
 app.command(name="screen-score", rich_help_panel="Simulate")(screen_score)
 app.command(rich_help_panel="Supervise")(screen)
 app.command(rich_help_panel="Supervise")(report)
+app.add_typer(screening_app, rich_help_panel="Desk")
 app.command(rich_help_panel="Check")(fsck)
 app.command("rebuild-views", rich_help_panel="Check")(rebuild_views)
 app.command(rich_help_panel="Check")(audit)

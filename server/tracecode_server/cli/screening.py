@@ -15,6 +15,7 @@ from tracecode.city.screening_score import ScreeningScore, score_screening
 from tracecode.screening import RunSummary, run_screening
 from tracecode.screening.base import Relations
 from tracecode.screening.run import MEMORY_LIMIT
+from tracecode.screening.snapshot import drop_snapshot, take_snapshot
 from tracecode.screening.thresholds import Thresholds
 from tracecode_server.cli.exit_code import ExitCode
 from tracecode_server.cli.screen import (
@@ -81,14 +82,26 @@ def screen(
     as_json: JsonOption = False,
 ) -> None:
     """Compare institutions and persons with their peers; the results are leads 线索, never penalties."""
-    relations = directory / "views" if (directory / "views").is_dir() else directory
     period = f"{first:%Y%m%d}-{last:%Y%m%d}" + (f"-{division}" if division else "")
     try:
         limits = Thresholds.load(thresholds) if thresholds is not None else Thresholds.default()
+        into = out or directory / "screening" / period
+        if (directory / "views").is_dir():
+            relations = take_snapshot(
+                directory,
+                into,
+                first.date(),
+                last.date(),
+                lookback_days=limits.lookback_days,
+                division=division,
+                care_homes=care_homes,
+            )
+        else:
+            relations = Relations.under(directory, care_homes)
         with track("screening") as bar:
             summary = run_screening(
-                Relations.under(relations, care_homes),
-                out or directory / "screening" / period,
+                relations,
+                into,
                 first.date(),
                 last.date(),
                 division=division,
@@ -99,6 +112,7 @@ def screen(
     except (ValueError, FileNotFoundError) as error:
         complain(str(error))
         raise typer.Exit(ExitCode.BAD_INPUT) from None
+    drop_snapshot(into)
     if as_json:
         write_json(
             {

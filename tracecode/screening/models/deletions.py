@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="deletions",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="事后删除",
     title_en="deletions afterwards",
@@ -21,6 +21,11 @@ MODEL = Model(
     WHERE NOT d.corrected
       AND (d.severity >= 3 OR d.deletion_time - d.business_time > to_days(CAST($late_days AS INTEGER)))
     GROUP BY d.institution_code
+    """,
+    evidence="""
+    SELECT institution_code AS subject, institution_code, sequence, '' AS code FROM deleted
+    WHERE NOT corrected
+      AND (severity >= 3 OR deletion_time - business_time > to_days(CAST($late_days AS INTEGER)))
     """,
     why_zh=(
         "{support} 份单据在报警后或事后中位数 {days:.0f} 天被删除（其中 {flagged} 份已报警"

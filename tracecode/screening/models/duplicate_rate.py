@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="duplicate_rate",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="重复销售率",
     title_en="duplicate rate",
@@ -20,6 +20,10 @@ MODEL = Model(
     FROM repeated_sale AS s JOIN size AS z USING (institution_code)
     WHERE s.place > 1 AND s.in_period
     GROUP BY s.institution_code
+    """,
+    evidence="""
+    SELECT institution_code AS subject, institution_code, sequence, code FROM repeated_sale
+    WHERE place > 1 AND in_period
     """,
     why_zh=(
         "{support} 个追溯码在本机构再次销售（此前的销售仍有效），占所售 {codes_sold} 个码"

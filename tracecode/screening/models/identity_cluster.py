@@ -57,7 +57,7 @@ def _refine(
 
 MODEL = Model(
     name="identity_cluster",
-    version=1,
+    version=2,
     kind=Kind.PERSON,
     title_zh="身份聚集",
     title_en="identity cluster",
@@ -89,6 +89,11 @@ MODEL = Model(
     JOIN present AS a ON a.institution_code = p.institution_code AND a.person_token = p.person
     JOIN present AS b ON b.institution_code = p.institution_code AND b.person_token = p.other
     WHERE p.days >= $together_share * greatest(a.days, b.days)
+    """,
+    evidence="""
+    SELECT subject, institution_code, sequence, code FROM led
+    JOIN sale ON institution_code = institution AND person_token = subject
+    WHERE in_period AND insured
     """,
     why_zh=(
         "与另外 {others} 人在同一终端十分钟内先后购买同样药品，至少 {value:.0f} 天如此（机构 {institution}）"

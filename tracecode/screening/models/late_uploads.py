@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="late_uploads",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="迟报占比",
     title_en="late uploads",
@@ -17,6 +17,11 @@ MODEL = Model(
                any_value(date_diff('hour', business_time, receive_time)) >= $late_hours AS late
         FROM sale WHERE in_period GROUP BY institution_code, sequence
     ) GROUP BY institution_code
+    """,
+    evidence="""
+    SELECT institution_code AS subject, institution_code, sequence, '' AS code FROM sale
+    WHERE institution_code IN (SELECT subject FROM led) AND in_period
+      AND date_diff('hour', business_time, receive_time) >= $late_hours
     """,
     why_zh=(
         "{documents} 份销售单据中 {support} 份迟报（中位数 {hours:.0f} 小时），占 {value:.1%}；同类中位数 "

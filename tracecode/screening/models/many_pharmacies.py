@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="many_pharmacies",
-    version=1,
+    version=2,
     kind=Kind.PERSON,
     title_zh="多店购药",
     title_en="many pharmacies",
@@ -29,6 +29,11 @@ MODEL = Model(
            arg_max(drug_code, institutions) AS drug, arg_max(business_day, institutions)::VARCHAR AS since,
            max(divisions_a_day) AS divisions_a_day
     FROM wide GROUP BY person_token HAVING max(institutions) >= $institutions_min
+    """,
+    evidence="""
+    SELECT subject, institution_code, sequence, code FROM led
+    JOIN sale ON person_token = subject AND drug_code = drug
+    WHERE insured
     """,
     why_zh=(
         "自 {since} 起 30 天内在 {support} 家机构购买同一药品 {drug}；同日最多涉及 {divisions_a_day}"

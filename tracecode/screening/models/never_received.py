@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="never_received",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="无入库销售占比",
     title_en="never-received share",
@@ -33,6 +33,12 @@ MODEL = Model(
     LEFT JOIN inbound AS i ON i.institution_code = s.institution_code AND i.code = s.code
     WHERE c.coverage >= $coverage_min
     GROUP BY s.institution_code
+    """,
+    evidence="""
+    SELECT s.institution_code AS subject, s.institution_code, s.sequence, s.code FROM sale AS s
+    LEFT JOIN inbound AS i ON i.institution_code = s.institution_code AND i.code = s.code
+    WHERE s.institution_code IN (SELECT subject FROM led) AND s.in_period AND s.code IS NOT NULL
+      AND s.product IS NOT NULL AND i.code IS NULL
     """,
     why_zh=(
         "所售 {codes_sold} 个追溯码中 {support} 个没有入库记录，占 {value:.1%}；本机构入库扫码覆盖率 "

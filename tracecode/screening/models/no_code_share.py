@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="no_code_share",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="无码占比",
     title_en="no-code share",
@@ -18,6 +18,11 @@ MODEL = Model(
     WHERE in_period AND insured AND NOT split AND line_row = 0
       AND NOT exempt
     GROUP BY institution_code
+    """,
+    evidence="""
+    SELECT institution_code AS subject, institution_code, sequence, code FROM sale
+    WHERE institution_code IN (SELECT subject FROM led) AND (code IS NULL OR code_class = 5)
+      AND in_period AND insured AND NOT split AND line_row = 0 AND NOT exempt
     """,
     why_zh=(
         "{lines} 行医保销售中 {support} 行未采集有效追溯码（其中占位码 {placeholders} 行）"

@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="photographed_codes",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="拍照留码",
     title_en="photographed codes",
@@ -14,45 +14,62 @@ MODEL = Model(
     ),
     sql="""
     WITH sold AS (
-        SELECT institution_code, product, lot, code, min(business_time) AS time, min(sequence) AS sequence,
-               any_value(person_token) AS person_token, any_value(settlement) AS settlement
+        SELECT hash(institution_code, product, lot) AS lot_key, institution_code, lot, code,
+               min(business_time) AS time, min(sequence) AS sequence, min(hash(settlement)) AS bill
         FROM sale WHERE in_period AND code IS NOT NULL AND product IS NOT NULL AND lot <> '' AND NOT split
         GROUP BY institution_code, product, lot, code
     ), paced AS (
-        SELECT *, date_diff('second', lag(time) OVER lot_order, time) AS gap,
-               date_diff('second', time, lead(time, CAST($run_codes AS INTEGER) - 1) OVER lot_order)
-                   AS run_seconds,
-               count(DISTINCT settlement) OVER (
-                   PARTITION BY institution_code, product, lot ORDER BY time, sequence
-                   ROWS BETWEEN CURRENT ROW AND 4 FOLLOWING) AS run_settlements,
-               lag(code) OVER lot_order AS previous_code,
-               lag(settlement) OVER lot_order AS previous_settlement
-        FROM sold
-        WINDOW lot_order AS (PARTITION BY institution_code, product, lot ORDER BY time, sequence)
+        SELECT lot_key, code, bill, time, sequence, lag(code) OVER lot_order AS previous_code,
+               date_diff('second', lag(time) OVER lot_order, time) AS gap,
+               bill <> lag(bill) OVER lot_order AS other_bill
+        FROM sold WINDOW lot_order AS (PARTITION BY lot_key ORDER BY time, sequence)
+    ), billed AS (
+        SELECT lot_key, date_diff('second', time, lead(time, CAST($run_codes AS INTEGER) - 1) OVER (
+                   PARTITION BY lot_key ORDER BY time)) AS run_seconds
+        FROM (SELECT lot_key, min(time) AS time FROM sold GROUP BY lot_key, bill)
+    ), run AS (
+        SELECT lot_key, min(run_seconds) <= $run_seconds_max AS in_a_run FROM billed GROUP BY lot_key
+    ), fast AS (
+        SELECT lot_key, coalesce(avg((gap <= $gap_seconds_max AND other_bill)::INT), 0) >= $gap_share_min
+                   AS too_fast
+        FROM paced GROUP BY lot_key HAVING count(*) >= $run_codes
+    ), suspect AS (
+        -- Of two signals one is of time: only such lots are compared with how they came.
+        SELECT lot_key, coalesce(in_a_run, false) AS in_a_run, too_fast FROM fast JOIN run USING (lot_key)
+        WHERE in_a_run OR too_fast OR $signals_min < 2
+    ), looked_at AS (
+        SELECT s.lot_key, s.institution_code, s.lot, s.code FROM sold AS s JOIN suspect USING (lot_key)
     ), received AS (
-        SELECT institution_code, code, min(sequence * 1000000 + line_number * 1000 + line_row) AS place
-        FROM lines WHERE operation IN (1, 7) AND code IS NOT NULL AND NOT refused AND line_row < 1000
-          AND (institution_code, code) IN (SELECT (institution_code, code) FROM sold)
-        GROUP BY institution_code, code
-    ), compared AS (
-        SELECT p.*, now.place - before.place AS step FROM paced AS p
-        LEFT JOIN received AS now ON now.institution_code = p.institution_code AND now.code = p.code
+        SELECT l.institution_code, l.code, min(sequence * 1000000 + line_number * 1000 + line_row) AS place
+        FROM lines AS l
+        WHERE operation IN (1, 7) AND l.code IS NOT NULL AND NOT refused AND line_row < 1000
+          AND l.code IN (SELECT code FROM looked_at)
+        GROUP BY l.institution_code, l.code
+    ), ordered AS (
+        SELECT p.lot_key, coalesce(avg((now.place - before.place = 1 AND p.other_bill)::INT)
+                   FILTER (now.place IS NOT NULL AND before.place IS NOT NULL), 0) >= $order_share_min
+                   AS in_carton_order
+        FROM paced AS p JOIN looked_at AS s ON s.lot_key = p.lot_key AND s.code = p.code
+        LEFT JOIN received AS now ON now.institution_code = s.institution_code AND now.code = p.code
         LEFT JOIN received AS before
-          ON before.institution_code = p.institution_code AND before.code = p.previous_code
+          ON before.institution_code = s.institution_code AND before.code = p.previous_code
+        GROUP BY p.lot_key
     ), lots AS (
-        SELECT institution_code, product, lot, count(*) AS codes,
-               bool_or(run_seconds <= $run_seconds_max AND run_settlements >= $run_codes) AS in_a_run,
-               coalesce(avg((gap <= $gap_seconds_max AND settlement <> previous_settlement)::INT), 0)
-                   >= $gap_share_min AS too_fast,
-               coalesce(avg((step = 1 AND settlement <> previous_settlement)::INT)
-                        FILTER (step IS NOT NULL), 0) >= $order_share_min AS in_carton_order
-        FROM compared GROUP BY institution_code, product, lot HAVING count(*) >= $run_codes
+        SELECT lot_key, any_value(institution_code) AS institution_code, any_value(lot) AS lot,
+               count(*) AS codes
+        FROM looked_at GROUP BY lot_key
     )
     SELECT institution_code AS subject, count(*)::DOUBLE AS value, sum(codes)::BIGINT AS support,
            count(*) FILTER (in_a_run) AS runs, count(*) FILTER (in_carton_order) AS ordered,
            count(*) FILTER (too_fast) AS fast, list(lot ORDER BY lot)[:5] AS examples
-    FROM lots WHERE in_a_run::INT + too_fast::INT + in_carton_order::INT >= $signals_min
+    FROM lots JOIN suspect USING (lot_key) JOIN ordered USING (lot_key)
+    WHERE in_a_run::INT + too_fast::INT + in_carton_order::INT >= $signals_min
     GROUP BY institution_code
+    """,
+    evidence="""
+    SELECT subject, institution_code, sequence, code FROM led
+    JOIN sale ON institution_code = subject AND list_contains(examples, lot)
+    WHERE in_period AND code IS NOT NULL AND product IS NOT NULL AND NOT split
     """,
     why_zh=(
         "{value:.0f} 个批号的 {support} 个追溯码疑似照单结算：{runs} 个批号一分钟内连续多人结算，{ordered} "

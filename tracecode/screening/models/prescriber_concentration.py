@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="prescriber_concentration",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="处方集中",
     title_en="prescriber concentration",
@@ -30,6 +30,11 @@ MODEL = Model(
            sum(lines)::BIGINT AS support, arg_max(prescriber_token, share) AS prescriber,
            max(peak) AS peak, sum(share * share) AS concentration, count(*) AS prescribers
     FROM shared GROUP BY institution_code
+    """,
+    evidence="""
+    SELECT subject, institution_code, sequence, '' AS code FROM led
+    JOIN sale ON institution_code = subject AND prescriber_token = prescriber
+    WHERE in_period
     """,
     why_zh=(
         "{support} 行处方药中一名处方者占 {share:.0%}（共 {prescribers} 名处方者，集中度 HHI "

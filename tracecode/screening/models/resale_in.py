@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="resale_in",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="回流购入",
     title_en="resale in",
@@ -21,6 +21,9 @@ MODEL = Model(
     FROM resold AS r JOIN size AS z USING (institution_code)
     WHERE r.origin_insured
     GROUP BY r.institution_code
+    """,
+    evidence="""
+    SELECT institution_code AS subject, institution_code, sequence, code FROM resold WHERE origin_insured
     """,
     why_zh=(
         "{support} 个追溯码此前已在其他 {origins} 家机构医保结算，本机构无入库记录却再次销"

@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="resale_out",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="回流流出",
     title_en="resale out",
@@ -20,6 +20,10 @@ MODEL = Model(
     FROM resold AS r JOIN size AS z ON z.institution_code = r.origin
     WHERE r.origin_insured
     GROUP BY r.origin
+    """,
+    evidence="""
+    SELECT origin AS subject, origin AS institution_code, origin_sequence AS sequence, code FROM resold
+    WHERE origin_insured
     """,
     why_zh=(
         "本机构首次销售的 {support} 个追溯码后来在其他 {sellers} 家机构再次销售，占所售码"

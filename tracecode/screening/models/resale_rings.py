@@ -80,13 +80,20 @@ def _refine(
 
 MODEL = Model(
     name="resale_rings",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="回流团伙",
     title_en="resale rings",
     inputs=("resold",),
     sql="""
     SELECT origin, origin_person, institution_code, code FROM resold
+    WHERE origin_insured AND origin_person <> '' AND origin_person <> person_token
+    """,
+    evidence="""
+    SELECT origin AS subject, origin AS institution_code, origin_sequence AS sequence, code FROM resold
+    WHERE origin_insured AND origin_person <> '' AND origin_person <> person_token
+    UNION ALL
+    SELECT institution_code, institution_code, sequence, code FROM resold
     WHERE origin_insured AND origin_person <> '' AND origin_person <> person_token
     """,
     why_zh=(

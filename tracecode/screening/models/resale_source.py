@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="resale_source",
-    version=1,
+    version=2,
     kind=Kind.PERSON,
     title_zh="回流来源",
     title_en="resale source",
@@ -16,6 +16,13 @@ MODEL = Model(
     FROM resold
     WHERE origin_person <> '' AND origin_person <> person_token AND origin_insured
     GROUP BY origin_person
+    """,
+    evidence="""
+    SELECT origin_person AS subject, origin AS institution_code, origin_sequence AS sequence, code
+    FROM resold WHERE origin_person <> person_token AND origin_insured
+    UNION ALL
+    SELECT origin_person, institution_code, sequence, code
+    FROM resold WHERE origin_person <> person_token AND origin_insured
     """,
     why_zh=(
         "该人员在 {bought_at} 家机构首次购得的 {support} 个追溯码，后来在 {resold_at} 家无"

@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="return_cycles",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="退货循环",
     title_en="return cycles",
@@ -26,6 +26,11 @@ MODEL = Model(
            any_value(z.settlements) AS settlements, list(r.code ORDER BY r.code)[:5] AS examples
     FROM returned AS r JOIN size AS z USING (institution_code)
     GROUP BY r.institution_code
+    """,
+    evidence="""
+    SELECT subject, institution_code, sequence, code FROM led
+    JOIN lines ON institution_code = subject AND list_contains(examples, code)
+    WHERE kind IN (1, 2) AND business_day >= first_day() AND NOT refused
     """,
     why_zh=(
         "{support} 个追溯码反复退货再销（最多 {worst} 次），共 {returns} 次，每千笔结算 {value:.1f}"

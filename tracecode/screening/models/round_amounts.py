@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="round_amounts",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="整额结算",
     title_en="round amounts",
@@ -17,6 +17,14 @@ MODEL = Model(
                sum(amount) > 0 AND sum(amount) % CAST($multiple AS INTEGER) = 0 AS round
         FROM sale WHERE in_period AND insured AND amount IS NOT NULL GROUP BY institution_code, settlement
     ) GROUP BY institution_code
+    """,
+    evidence="""
+    SELECT institution_code AS subject, institution_code, unnest(entries) AS sequence, '' AS code FROM (
+        SELECT institution_code, settlement, list(DISTINCT sequence) AS entries FROM sale
+        WHERE institution_code IN (SELECT subject FROM led) AND in_period AND insured AND amount IS NOT NULL
+        GROUP BY institution_code, settlement
+        HAVING sum(amount) > 0 AND sum(amount) % CAST($multiple AS INTEGER) = 0
+    )
     """,
     why_zh=(
         "{settlements} 笔医保结算中 {support} 笔为整百金额，占 {value:.1%}，共 {amount:.0f} 元；同类中位数 "

@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="sales_over_purchases",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="销大于进",
     title_en="sales over purchases",
@@ -42,6 +42,10 @@ MODEL = Model(
            arg_max(units_sold, ratio)::DOUBLE AS worst_sold, arg_max(units_in, ratio)::DOUBLE AS worst_in
     FROM ratio WHERE ratio > $ratio_min
     GROUP BY institution_code
+    """,
+    evidence="""
+    SELECT subject, institution_code, sequence, code FROM led
+    JOIN sale ON institution_code = subject AND drug_code = worst_drug
     """,
     why_zh=(
         "{drugs} 种药品销大于进，共多销 {support} 盒；最突出的 {worst_drug} 售出 {worst_sold:.0f} "

@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="swap_rate",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="串换率",
     title_en="swap rate",
@@ -31,6 +31,12 @@ MODEL = Model(
            count(*) FILTER (weight > 0 AND gain > 0) AS support, sum(gain)::DOUBLE AS gain,
            sum(amount)::DOUBLE AS amount, max(grade) AS grade
     FROM billed GROUP BY institution_code HAVING support > 0
+    """,
+    evidence="""
+    SELECT institution_code AS subject, institution_code, sequence, code FROM sale
+    JOIN graded USING (product, drug_code)
+    WHERE institution_code IN (SELECT subject FROM led) AND in_period AND amount IS NOT NULL
+      AND list_extract(CAST($grade_weights AS INTEGER[]), grade) > 0
     """,
     why_zh=(
         "{support} 行以追溯码对应药品以外的药品计费且价高，多计 {gain:.2f} 元（计费总额 {amount:.0f}"

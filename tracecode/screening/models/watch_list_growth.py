@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="watch_list_growth",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="重点药品增长",
     title_en="watch-list growth",
@@ -27,6 +27,13 @@ MODEL = Model(
            coalesce(sum(amount) FILTER (recent), 0) AS recent_amount,
            coalesce(sum(amount) FILTER (NOT recent), 0) AS before_amount
     FROM watched GROUP BY institution_code
+    """,
+    evidence="""
+    SELECT institution_code AS subject, institution_code, sequence, code FROM sale
+    WHERE institution_code IN (SELECT subject FROM led) AND in_period AND amount IS NOT NULL
+      AND business_day >= last_day() - CAST((last_day() - first_day()) // 2 AS INTEGER)
+      AND list_has_any([drug_code[:1], drug_code[:2], drug_code[:3], drug_code[:4], drug_code[:5],
+                        drug_code[:6], drug_code[:7]], CAST($watch_list AS VARCHAR[]))
     """,
     why_zh=(
         "重点药品销售额由前半期 {before_amount:.0f} 元升至后半期 {recent_amount:.0f} 元，为 {value:.1f} "

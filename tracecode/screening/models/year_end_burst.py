@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="year_end_burst",
-    version=1,
+    version=2,
     kind=Kind.INSTITUTION,
     title_zh="年末突击",
     title_en="year-end burst",
@@ -35,6 +35,11 @@ MODEL = Model(
            arg_max(business_day, ratio)::VARCHAR AS worst_day,
            coalesce(sum(amount) FILTER (ratio >= $ratio_min), 0) AS amount
     FROM ratio GROUP BY institution_code
+    """,
+    evidence="""
+    SELECT subject, institution_code, sequence, code FROM led
+    JOIN sale ON institution_code = subject AND business_day = worst_day::DATE
+    WHERE insured
     """,
     why_zh=(
         "{support} 天的医保结算额达到此前同一星期日中位数的数倍，最高为 {worst_day} 的 {worst:.1f}"
