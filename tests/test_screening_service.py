@@ -74,11 +74,18 @@ def sellers(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return find_ring(make_fraud_city(tmp_path_factory))[0]
 
 
-@pytest.fixture
-def process(ledger: Path, tmp_path: Path) -> Iterator[ServerProcess]:
-    """A service over a copy of it, which keeps its views."""
-    shutil.copytree(ledger.parent, tmp_path / "served")
-    with ServerProcess(data_directory=tmp_path / "served/ledger", views=True) as process:
+@pytest.fixture(scope="module")
+def served(ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the service: a copy of it."""
+    directory = tmp_path_factory.mktemp("served") / "ledger"
+    shutil.copytree(ledger, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def process(served: Path) -> Iterator[ServerProcess]:
+    """A service, which keeps its views."""
+    with ServerProcess(data_directory=served, views=True) as process:
         yield process
 
 
@@ -161,7 +168,7 @@ def test_a_screening_is_cancelled_found_again_and_refused_where_it_cannot_be(pro
         cancelled = client.screenings.cancel_screening(first.screening_id)
         assert cancelled.state == screening_service_pb2.SCREENING_STATE_CANCELLED
         assert client.screenings.cancel_screening(first.screening_id) == cancelled
-        assert [each.screening_id for each in client.screenings.list_screenings()] == [first.screening_id]
+        assert next(client.screenings.list_screenings()).screening_id == first.screening_id
         with pytest.raises(NotKnown, match="no results"):
             list(client.screenings.list_leads(ListLeadsRequest(screening_id=first.screening_id)))
         for name in ("20261217-20270110-9", "../journal"):
@@ -181,10 +188,10 @@ def test_a_screening_is_cancelled_found_again_and_refused_where_it_cannot_be(pro
 
 
 def test_the_command_screens_a_ledger_beside_its_service(
-    process: ServerProcess, tmp_path: Path, sellers: set[str]
+    process: ServerProcess, served: Path, sellers: set[str]
 ) -> None:
     """Pins `tracecode screen` on the data folder of a running service, with the register read from it."""
-    asked = ("screen", str(tmp_path / "served/ledger"), "--from", PERIOD[0], "--to", PERIOD[1], "--json")
+    asked = ("screen", str(served), "--from", PERIOD[0], "--to", PERIOD[1], "--json")
     found = run(*asked)
     assert found.exit_code == ExitCode.FINDINGS, found.stderr
     out = Path(json.loads(found.stdout)["directory"])
@@ -216,20 +223,18 @@ def test_a_snapshot_outlives_the_files_it_was_made_of(ledger: Path, tmp_path: Pa
         take(tmp_path / "out")
 
 
-def test_the_register_has_what_the_index_has_not_yet(ledger: Path, tmp_path: Path) -> None:
+def test_the_register_has_what_the_index_has_not_yet(process: ServerProcess, served: Path) -> None:
     """Pins that an import is in the register at once, whether or not it was brought into the index."""
-    shutil.copytree(ledger, tmp_path / "ledger")
-    before, products = read_register(tmp_path / "ledger")
-    with ServerProcess(data_directory=tmp_path / "ledger") as process:
-        with LedgerClient(process.address, deadline_seconds=20) as client:
-            changed = before[0]
-            changed.group_code = "CHAIN"
-            client.import_institutions([changed])
-        os.kill(process.process.pid, signal.SIGSTOP)
-        try:
-            after, same = read_register(tmp_path / "ledger")
-        finally:
-            os.kill(process.process.pid, signal.SIGCONT)
+    before, products = read_register(served)
+    changed = before[0]
+    changed.group_code = "CHAIN"
+    with LedgerClient(process.address, deadline_seconds=20) as client:
+        client.import_institutions([changed])
+    os.kill(process.process.pid, signal.SIGSTOP)
+    try:
+        after, same = read_register(served)
+    finally:
+        os.kill(process.process.pid, signal.SIGCONT)
     assert [row.group_code for row in after if row.institution_code == changed.institution_code] == ["CHAIN"]
     assert [row.institution_code for row in after] == [row.institution_code for row in before]
     assert same == products

@@ -189,7 +189,9 @@ class ScreeningService:
             )
             assert process.stdout is not None
             async for line in process.stdout:
-                self._said = json.loads(line)
+                # What a library says there is not for us.
+                if line.startswith(b"{"):
+                    self._said = json.loads(line)
             status = await process.wait()
             error = str(self._said.get("error", f"its process ended with status {status}"))
         except OSError as problem:

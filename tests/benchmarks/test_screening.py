@@ -132,6 +132,9 @@ def test_screening(plan: Plan, results: Results, passing: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute("SET memory_limit = ?", [MEMORY_LIMIT])
         connection.execute("SET temp_directory = ?", [str(passing / "spill")])
+        # As run_screening has it: the queries order their rows themselves.
+        connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(
             f"CREATE VIEW lines AS SELECT * FROM read_parquet('{passing}/lines/lines/**/*.parquet')"
         )

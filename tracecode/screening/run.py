@@ -105,6 +105,8 @@ def run_screening(
         connection.execute("SET memory_limit = ?", [memory_limit])
         connection.execute("SET temp_directory = ?", [str(spill)])
         connection.execute("SET preserve_insertion_order = false")
+        # Else what takes seconds is shown on stdout, where a caller may speak to a program.
+        connection.execute("SET enable_progress_bar = false")
         connection.execute("SET TimeZone = 'UTC'")
         if threads is not None:
             connection.execute("SET threads = ?", [threads])
