@@ -19,7 +19,8 @@ run: build
 	$(BIN)/tracecode demo
 
 test: build check faults oracles $(NODE_MODULES)/installed
-	$(BIN)/python -m pytest --session-timeout=570
+	$(BIN)/python -m pytest --ignore=tests/trust --numprocesses=2 --dist=loadfile --session-timeout=480
+	$(BIN)/python -m pytest tests/trust --session-timeout=480
 
 check: lint types layers contract drift stubs
 

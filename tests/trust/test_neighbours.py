@@ -303,21 +303,23 @@ def test_ten_times_the_load_is_answered_as_fast_as_the_load_at_peak(
     least = GOODPUT_MIN_SHORT if effort.is_short else GOODPUT_MIN
     seconds = 2.0
 
-    with ServerProcess(data_directory=tmp_path / "ledger", peer_calls_per_second_max=10**6) as server:
+    # All callers are one host here, and stand for ten: what one host may do is no matter of this test.
+    with ServerProcess(
+        data_directory=tmp_path / "ledger", peer_calls_per_second_max=10**6, peer_put_out_seconds=0
+    ) as server:
 
         def measure(name: str, held_still: bool = False) -> tuple[float, dict[str, int]]:
             with Attacker(name, server.address, 1.0) as load:
                 if held_still:
                     os.kill(server.process.pid, signal.SIGSTOP)
-                    time.sleep(seconds * 0.7)
-                    os.kill(server.process.pid, signal.SIGCONT)
-                time.sleep(seconds * 0.3 if held_still else seconds)
+                time.sleep(seconds)
+            os.kill(server.process.pid, signal.SIGCONT)
             seen = load.said["seen"]
             return seen.get("status 0", 0) / load.said["seconds"], seen
 
         best, peak, flooded, seen = 0.0, 0.0, 0.0, {}
         for _ in range(WINDOWS):
-            peak, _ = measure(LOADS[0])
+            peak = max(peak, measure(LOADS[0])[0])
             flooded, seen = measure(LOADS[1])
             best = max(best, flooded / max(peak, 1.0))
             if best >= least:
@@ -332,7 +334,7 @@ def test_ten_times_the_load_is_answered_as_fast_as_the_load_at_peak(
             tries=seen["sent"],
             # A refusal says when to come back, always.
             wrong=(best < least) + (refused - seen.get("details 8", 0)),
-            control="the service held still for most of the time",
+            control="the service held still",
             control_failed=slow / max(peak, 1.0) < least,
             note=f"{flooded:,.0f} answers/s, {peak:,.0f} at peak, {refused} told to wait",
         )

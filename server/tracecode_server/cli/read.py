@@ -115,7 +115,6 @@ def history(
         str,
         typer.Option(
             "--actor",
-            envvar="TRACECODE_ACTOR",
             metavar="NAME",
             help="Who asks, as the service's grants name him.",
         ),
