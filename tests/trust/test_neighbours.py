@@ -290,7 +290,7 @@ def test_an_honest_client_does_not_feel_a_bad_neighbour(
             control_failed=not harmed.good or bool(harmed.service.failures),
             note=f"honest p99 {last.service.p99 * 1000:.1f} ms, twin {last.twin.p99 * 1000:.1f}, after "
             f"{after.service.p99 * 1000:.1f}, at most {last.bound * 1000:.0f}; windows "
-            f"{[round(pair.service.p99 * 1000) for pair in during]}; memory "
+            f"{[f'{pair.service.p99 * 1000:.0f}' for pair in during]}; memory "
             f"+{grown // 2**20} MiB; {failures[:1]} {attacker.said.get('seen')}",
         )
     )
