@@ -79,7 +79,7 @@ class Attacker:
 
     async def connect(self, *, greet: bool = True, reads: bool = True, window: int = 2**24) -> RawConnection:
         """A connection from the next address; it stays open until the end."""
-        connection = RawConnection(self.seen, reads=reads, window=window)
+        connection = RawConnection(self.seen, greets=greet, reads=reads, window=window)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(5):
@@ -89,8 +89,6 @@ class Attacker:
         except OSError as error:
             self.seen[f"not connected: {type(error).__name__}"] += 1
             await asyncio.sleep(0.05)
-        if greet:
-            connection.greet()
         self.connections.append(connection)
         return connection
 

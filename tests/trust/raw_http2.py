@@ -91,9 +91,12 @@ def write_window(stream: int, size: int) -> bytes:
 class RawConnection(asyncio.Protocol):
     """One connection: writes what it is told, and counts what comes back."""
 
-    def __init__(self, seen: Counter[str], *, reads: bool = True, window: int = 2**24) -> None:
+    def __init__(
+        self, seen: Counter[str], *, greets: bool = True, reads: bool = True, window: int = 2**24
+    ) -> None:
         """Frames, ends and statuses are counted in `seen`; with `reads` false nothing is ever read."""
         self.seen = seen
+        self.greets = greets
         self.reads = reads
         self.window = window
         self.open = False
@@ -118,6 +121,10 @@ class RawConnection(asyncio.Protocol):
         self.seen["connected"] += 1
         if not self.reads:
             transport.pause_reading()
+        # Before anything is heard: the server's settings may come first, and what acknowledges them would
+        # stand where the preface has to.
+        if self.greets:
+            self.greet()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the server closed it."""
