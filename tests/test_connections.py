@@ -13,6 +13,7 @@ from tracecode_server.connections import (
     PUT_OUT_DOUBLINGS_MAX,
     REFUSED_MAX,
     SCAN_SECONDS,
+    TOLD_SECONDS,
     Connections,
 )
 from tracecode_server.log import build_log
@@ -69,8 +70,10 @@ class Port:
         while size:
             size -= len(taken.recv(size))
 
-    def refuse(self, host: str, calls: int) -> None:
-        """So many calls of this host were told to come later."""
+    def refuse(self, host: str, calls: int, told_seconds: float = TOLD_SECONDS) -> None:
+        """So many calls of this host were told to come later, so long after the first one was."""
+        self.connections.count_refusal(host)
+        self.now += told_seconds
         for _ in range(calls):
             self.connections.count_refusal(host)
 
@@ -156,10 +159,12 @@ def test_who_does_it_again_is_put_out_for_longer(port: Port) -> None:
 
 
 def test_who_heeds_what_it_is_told_is_never_put_out(port: Port) -> None:
-    """Pins that a hundred refusals a second, what many patient callers of one host get, are no reason."""
+    """Pins that a hundred refusals a second, what many patient callers of one host get, are no reason, nor
+    any number of calls before the first was told to wait."""
     client = port.connect(HONEST)
+    port.refuse(HONEST, 2000, told_seconds=0.0)
     for _ in range(600):
-        port.refuse(HONEST, 10)
+        port.refuse(HONEST, 10, told_seconds=0.0)
         port.scan()
 
     assert not is_ended(client)

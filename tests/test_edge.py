@@ -30,7 +30,7 @@ from tracecode_server.errors import PeerOverLimit
 from tracecode_server.limits import PEERS_BEFORE_SWEEP, PeerLimits, name_peer
 from tracecode_server.log import LibraryLog, build_log, clip, escape
 from tracecode_server.metrics import Metrics
-from tracecode_server.read_pool import WAITING_PER_THREAD_MAX, ReadPool
+from tracecode_server.read_pool import WAITING_MAX, ReadPool
 from tracecode_server.server import read_person_key
 from tracecode_server.settings import Settings
 from tracecode_server.status import MESSAGE_CHARS_MAX, TABLE, refuse, to_document_error, to_status
@@ -197,7 +197,7 @@ def test_questions_that_nobody_waits_for_are_dropped_and_too_many_refused() -> N
 
     async def check() -> None:
         pool = ReadPool(1)
-        questions = [asyncio.create_task(pool.run(ask, n)) for n in range(1 + WAITING_PER_THREAD_MAX)]
+        questions = [asyncio.create_task(pool.run(ask, n)) for n in range(1 + WAITING_MAX)]
         await asyncio.sleep(0.05)
         with pytest.raises(errors.Overloaded):
             await pool.run(ask, 1000)

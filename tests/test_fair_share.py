@@ -126,6 +126,21 @@ def test_who_takes_most_of_the_time_waits_and_who_takes_little_does_not() -> Non
     assert not share.is_spent("gateway")
 
 
+def test_who_has_gone_is_not_waited_for() -> None:
+    """Pins that one who is alone again may have all of the time, however much the other took."""
+    clock = Clock()
+    share = TimeShare(0.6, clock)
+    share.charge("gone", 0.6)
+    for _ in range(9):
+        clock.now += 0.1
+        share.charge("gateway", 0.09)
+    assert share.is_spent("gateway")
+
+    clock.now += 0.2
+
+    assert not share.is_spent("gateway")
+
+
 def test_those_who_ask_for_all_of_the_time_share_it_evenly() -> None:
     """Pins that two floods wait and neither takes what is left for the one that asks for little."""
     clock = Clock()

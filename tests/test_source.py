@@ -164,5 +164,7 @@ def test_only_the_engine_the_views_and_what_checks_or_copies_know_the_native_cod
         "tracecode/proof/integrator.py",
         # Reads the journal behind the views, and the desk's acts from the index.
         "tracecode/reports/",
+        # Looks at its own sockets.
+        "server/tracecode_server/connections.py",
     )
     assert [name for name in knowing if not name.startswith(known)] == []

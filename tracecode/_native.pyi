@@ -112,3 +112,7 @@ def extract_entries(entries: list[bytes]) -> tuple[_Columns, _Columns, list[byte
 def extract_journal(
     store: Store, after: int, entries_max: int, rows_max: int
 ) -> tuple[int, tuple[_Columns, _Columns, list[bytes]]]: ...
+
+# server
+
+def list_connections(port: int) -> tuple[list[int], list[tuple[int, str, int, int]]]: ...

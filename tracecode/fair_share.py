@@ -22,8 +22,10 @@ SHARES_MAX = 8
 FADING_SECONDS = 1.0
 # Who gets how much is reckoned anew so often.
 SETTLE_SECONDS = 0.02
-# Who has done less than this lately is as good as absent.
+# Who has done less than this lately is forgotten.
 TRACE_SECONDS = 1e-4
+# Who has asked for nothing for so long is not there to be waited for.
+PRESENT_SECONDS = 1.0
 
 
 class FairShare:
@@ -148,12 +150,14 @@ class TimeShare:
         self._clock = clock
         self._settled_at = clock()
         self._used: dict[str, float] = {}
+        self._charged_at: dict[str, float] = {}
         self._level = math.inf
 
     def charge(self, source: str, seconds: float) -> None:
         """So much was spent on this source."""
         self._settle()
         self._used[source] = self._used.get(source, 0.0) + seconds
+        self._charged_at[source] = self._settled_at
 
     def is_spent(self, source: str) -> bool:
         """Whether this source has to wait for others."""
@@ -170,11 +174,15 @@ class TimeShare:
         self._used = {
             source: used * left for source, used in self._used.items() if used * left > TRACE_SECONDS
         }
+        self._charged_at = {source: self._charged_at[source] for source in self._used}
         self._level = math.inf
-        if len(self._used) < 2 or sum(self._used.values()) <= self._budget:
+        present = [
+            used for source, used in self._used.items() if now - self._charged_at[source] <= PRESENT_SECONDS
+        ]
+        if len(present) < 2 or sum(present) <= self._budget:
             return
         budget = self._budget
-        for waiting, used in zip(range(len(self._used), 0, -1), sorted(self._used.values()), strict=True):
+        for waiting, used in zip(range(len(present), 0, -1), sorted(present), strict=True):
             if used > budget / waiting:
                 self._level = budget / waiting
                 return

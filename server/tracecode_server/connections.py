@@ -11,11 +11,9 @@ the system refuses the filter, connections are ended all the same.
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import os
+import math
 import socket
 import struct
-import termios
 import threading
 import time
 from collections import defaultdict
@@ -24,11 +22,16 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from tracecode._native import list_connections
+
 SCAN_SECONDS = 0.1
 # Calls of a peer that were refused: so many a second pass, and so many at once. Callers who heed RetryInfo
-# stay below it, however many they are, see limits.py.
+# stay below it, however many they are, see limits.py; those that called before anybody could be told to wait
+# are not counted, nor is a peer told to wait any more once it was not refused for a while.
 REFUSED_PER_SECOND = 150
 REFUSED_MAX = 200
+TOLD_SECONDS = 0.5
+QUIET_SECONDS = 5.0
 # What a call's headers and frames may take beside its messages, and a message's frames beside it.
 CALL_BYTES = 1024
 FRAMES_SHARE = 1.01
@@ -38,9 +41,6 @@ WASTE_SECONDS = 8.0
 MEMORY_SECONDS = 90.0
 PUT_OUT_DOUBLINGS_MAX = 4
 FILTERED_MAX = 64
-# struct tcp_info: where tcpi_bytes_received stands.
-TCP_INFO_BYTES = 136
-BYTES_RECEIVED_AT = 128
 SO_ATTACH_FILTER = 26
 SO_DETACH_FILTER = 27
 # Classic BPF: load the source address of an IPv4 packet, compare, return.
@@ -64,6 +64,9 @@ class _Calls:
     bytes: int = 0
     refused: int = 0
     streams: int = 0
+    # When it was first told to wait, and last.
+    told_at: float = -math.inf
+    refused_at: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class _Ban:
 class _Seen:
     """What one scan finds."""
 
-    listeners: list[int] = field(default_factory=list)
+    listeners: list[int]
     by_host: defaultdict[str, list[_Connection]] = field(default_factory=lambda: defaultdict(list))
     read: dict[_Connection, int] = field(default_factory=dict)
 
@@ -130,7 +133,12 @@ class Connections:
 
     def count_refusal(self, host: str) -> None:
         """A call of this host was told to come later."""
-        self._calls[host].refused += 1
+        calls, now = self._calls[host], self._clock()
+        if now - calls.refused_at > QUIET_SECONDS:
+            calls.told_at = now
+        calls.refused_at = now
+        if now - calls.told_at >= TOLD_SECONDS:
+            calls.refused += 1
 
     def count_stream(self, host: str, change: int) -> None:
         """So many more streams of this host are open."""
@@ -157,43 +165,20 @@ class Connections:
         """Look at all sockets of this process; end what is too much, put out who does too much."""
         now = self._clock()
         passed, self._scanned_at = now - self._scanned_at, now
-        seen = _Seen()
-        for name in os.listdir("/proc/self/fd"):
-            self._look(int(name), seen)
+        seen = self._look()
         for host in {*self._accounts, *seen.by_host, *list(self._calls)}:
             self._judge(host, seen, passed, now)
         self._read = seen.read
         self._filter(seen.listeners, now)
 
-    def _look(self, descriptor: int, seen: _Seen) -> None:
-        # gRPC may close the descriptor at any moment, and another connection take its number: what is then
-        # ended in its place connects again.
-        try:
-            found = socket.socket(fileno=descriptor)
-        except OSError:
-            return
-        try:
-            if found.family not in (socket.AF_INET, socket.AF_INET6) or found.type != socket.SOCK_STREAM:
-                return
-            if found.getsockname()[1] != self._port:
-                return
-            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                seen.listeners.append(descriptor)
-                return
-            host, port = found.getpeername()[:2]
-            # gRPC listens for both families with one socket, which names IPv4 in IPv6.
-            connection = _Connection(descriptor, str(host).removeprefix("::ffff:"), int(port))
-            read = 0
-            if self._put_out_seconds:
-                info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
-                unread = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
-                read = int.from_bytes(info[BYTES_RECEIVED_AT:TCP_INFO_BYTES], "little") - unread
-        except OSError:
-            return
-        finally:
-            found.detach()
-        seen.read[connection] = read
-        seen.by_host[connection.host].append(connection)
+    def _look(self) -> _Seen:
+        listeners, connections = list_connections(self._port)
+        seen = _Seen(listeners)
+        for descriptor, host, port, read in connections:
+            connection = _Connection(descriptor, host, port)
+            seen.read[connection] = read
+            seen.by_host[host].append(connection)
+        return seen
 
     def _judge(self, host: str, seen: _Seen, passed: float, now: float) -> None:
         connections = seen.by_host.get(host, [])

@@ -56,6 +56,7 @@ class LedgerService:
     def __init__(
         self,
         ledger: Ledger,
+        questions: ReadPool,
         reads: ReadPool,
         metrics: Metrics,
         stream_documents_max: int,
@@ -63,6 +64,7 @@ class LedgerService:
         read_views: Callable[[], ledger_service_pb2.ViewStatus | None] = lambda: None,
     ) -> None:
         self._ledger = ledger
+        self._questions = questions
         self._reads = reads
         self._metrics = metrics
         self._stream_documents_max = stream_documents_max
@@ -83,7 +85,7 @@ class LedgerService:
             return plain
         request = parse(ledger_service_pb2.VerifyCodesRequest, raw)
         # In a thread: it waits for the engine's lock, which a commit may hold for milliseconds.
-        return (await self._reads.run(self._ledger.verify, request)).SerializeToString()
+        return (await self._questions.run(self._ledger.verify, request)).SerializeToString()
 
     @from_bytes
     async def RecordSale(self, raw: bytes) -> bytes:

@@ -159,5 +159,5 @@ def name_peer(peer: str) -> str:
 
 
 def name_host(peer: str) -> str:
-    """The address of a peer, as a socket names it: that of "ipv6:%5B::1%5D" is "::1"."""
-    return unquote(peer.partition(":")[2]).strip("[]")
+    """The address of a peer, as a socket names it, without a zone: that of "ipv6:%5B::1%5D" is "::1"."""
+    return unquote(peer.partition(":")[2]).strip("[]").partition("%")[0]

@@ -18,8 +18,8 @@ from tracecode_server.method import PEER
 
 Answer = TypeVar("Answer")
 
-# Questions that wait for a thread, for each thread. More would only be answered after their deadline.
-WAITING_PER_THREAD_MAX = 64
+# Questions that wait for a thread. More would only be answered after their deadline.
+WAITING_MAX = 256
 # What threads may take of a processor while several peers ask, before those who take most of it have to wait.
 THREADS_SHARE = 0.3
 # When they may ask again: so that all that one host may have in flight are few a second.
@@ -31,7 +31,7 @@ class ReadPool:
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tracecode-read")
-        self._share = FairShare(threads * (1 + WAITING_PER_THREAD_MAX))
+        self._share = FairShare(threads + WAITING_MAX)
         self._turns: Turns[tuple[Future[Any], Callable[[], None]]] = Turns()
         self._work = TimeShare(THREADS_SHARE)
         self._lock = Lock()

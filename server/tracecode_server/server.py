@@ -38,7 +38,7 @@ from tracecode_server.services import Services
 from tracecode_server.settings import Settings
 
 RULE_BASE_POLL_SECONDS = 1.0
-SWITCH_SECONDS = 0.002
+SWITCH_SECONDS = 0.0005
 
 
 class Edge:

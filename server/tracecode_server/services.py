@@ -37,9 +37,13 @@ class Services:
         self._views = OpenViews(settings.data_directory)
         view_status = ViewStatus(self._views, lambda: ledger.engine.sequence, ledger.engine.entries)
         self.metrics.registry.register(view_status)
+        # A question is judged in Python with the engine held: a second thread would only wait for the first
+        # one, and each that waits lets the event loop wait longer for the interpreter.
+        self._questions = ReadPool(1)
         self._reads = ReadPool(settings.read_threads)
         self._ledger_service = LedgerService(
             ledger,
+            self._questions,
             self._reads,
             self.metrics,
             settings.stream_documents_max,
@@ -90,6 +94,7 @@ class Services:
         self._rule_base_service.stop()
         self._screening_service.stop()
         self.metrics.stop()
+        self._questions.close()
         self._reads.close()
         self._relations.close()
         self._views.close()

@@ -30,6 +30,7 @@ from trust.raw_http2 import (
     RawConnection,
     encode_headers,
     frame_message,
+    read_retry_seconds,
     write_data,
     write_headers,
     write_ping,
@@ -37,7 +38,9 @@ from trust.raw_http2 import (
     write_settings,
 )
 
-RETRY_SECONDS = 0.5
+# Those that are no attacks, and how long they wait for the last answers.
+PATIENT = ("load_at_peak", "load_at_ten_times_peak", "busy_gateway")
+PATIENCE_SECONDS = 3.0
 MEBIBYTE = 1024 * 1024
 # A code whose history the harness has made long.
 LONG_CODE = "81234569999999999999"
@@ -72,6 +75,8 @@ class Attacker:
         self.scale = scale
         self.seen: Counter[str] = Counter()
         self.connections: list[RawConnection] = []
+        # Told to stop: who is patient finishes what is under way.
+        self.stopping = False
 
     def count(self, number: int) -> int:
         """So many, or fewer in the short form."""
@@ -106,7 +111,7 @@ class Attacker:
 
         async def keep() -> None:
             connection = await self.connect()
-            while True:
+            while not self.stopping:
                 connection = await self.reconnect(connection)
                 await act(connection)
 
@@ -324,18 +329,20 @@ async def send_messages(
 
     async def act(connection: RawConnection) -> None:
         await connection.settings_came.wait()
-        answered: dict[int, asyncio.Event] = {}
+        answered: dict[int, asyncio.Future[float]] = {}
 
         def hear(stream: int) -> None:
-            if stream in answered:
-                answered[stream].set()
+            waiting = answered.get(stream)
+            if waiting is not None and not waiting.done():
+                refused = patient and connection.status == 8
+                waiting.set_result(read_retry_seconds(connection.trailers) if refused else 0.0)
 
         connection.on_answer = hear
 
         async def call() -> None:
-            while connection.open:
+            while connection.open and not attacker.stopping:
                 stream = connection.next_stream()
-                event = answered[stream] = asyncio.Event()
+                answer = answered[stream] = asyncio.get_running_loop().create_future()
                 connection.write(write_headers(stream, block))
                 if len(body) <= 16_384:
                     connection.send_window -= len(body)
@@ -343,13 +350,14 @@ async def send_messages(
                 else:
                     await connection.send_body(stream, body)
                 attacker.seen["sent"] += 1
+                wait = 0.0
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1):
-                        await event.wait()
+                    # A patient caller waits as long as a till does, others call again.
+                    async with asyncio.timeout(10 if patient else 1):
+                        wait = await answer
                 del answered[stream]
-                if patient and connection.status == 8:
-                    # RetryInfo says half a second.
-                    await asyncio.sleep(RETRY_SECONDS * random.uniform(1, 1.5))
+                if wait:
+                    await asyncio.sleep(wait * random.uniform(1, 1.5))
 
         await asyncio.gather(*(call() for _ in range(streams)))
 
@@ -503,18 +511,21 @@ async def run(name: str, address: str, sources: list[str], scale: float) -> None
     attacking = asyncio.create_task(ATTACKS[name](attacker))  # type: ignore[arg-type]
     print("attacking", flush=True)
     await asyncio.wait({asyncio.ensure_future(stop), attacking}, return_when=asyncio.FIRST_COMPLETED)
-    error = ""
+    error, seconds, seen = "", time.monotonic() - begin, dict(attacker.seen)
     if attacking.done():
         error = repr(attacking.exception())
+    attacker.stopping = True
+    if name in PATIENT:
+        await asyncio.wait({attacking}, timeout=PATIENCE_SECONDS)
     attacking.cancel()
     open_now = sum(connection.open for connection in attacker.connections)
     for connection in attacker.connections:
         if connection.open:
             connection.transport.abort()
     said = {
-        "seconds": time.monotonic() - begin,
+        "seconds": seconds,
         "open": open_now,
-        "seen": dict(attacker.seen),
+        "seen": seen,
         "error": error,
     }
     print(json.dumps(said), flush=True)

@@ -8,13 +8,15 @@ encoded once fits any stream, and statuses can be read without a decoder's state
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import struct
 from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
-from hpack import Encoder, NeverIndexedHeaderTuple
+from google.rpc import error_details_pb2, status_pb2
+from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hyperframe.frame import PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -88,6 +90,18 @@ def write_window(stream: int, size: int) -> bytes:
     return WindowUpdateFrame(stream, window_increment=size).serialize()
 
 
+def read_retry_seconds(block: bytes) -> float:
+    """When a refused caller may come back, as RetryInfo in the trailers of the answer says; 0 = not said."""
+    trailers = dict(Decoder().decode(block))
+    details = str(trailers.get("grpc-status-details-bin", ""))
+    status = status_pb2.Status.FromString(base64.b64decode(details + "=" * (-len(details) % 4)))
+    for detail in status.details:
+        info = error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            return info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+    return 0.0
+
+
 class RawConnection(asyncio.Protocol):
     """One connection: writes what it is told, and counts what comes back."""
 
@@ -105,6 +119,7 @@ class RawConnection(asyncio.Protocol):
         self.on_answer: Callable[[int], None] = lambda _stream: None
         # Of the last answer.
         self.status = 0
+        self.trailers = b""
         # What the server lets us send: of the connection, and at first of a stream.
         self.send_window = 65_535
         self.stream_window = 65_535
@@ -192,6 +207,7 @@ class RawConnection(asyncio.Protocol):
             status = STATUS.search(body)
             if status is not None:
                 self.status = int(status[1])
+                self.trailers = body
                 self.seen[f"status {self.status}"] += 1
                 if b"grpc-status-details-bin" in body:
                     self.seen[f"details {self.status}"] += 1
