@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from tracecode_server.connections import (
+    BODYLESS_BYTES_MIN,
+    BODYLESS_MAX,
     MEMORY_SECONDS,
     PUT_OUT_DOUBLINGS_MAX,
     REFUSED_MAX,
@@ -22,13 +24,16 @@ ATTACKER = "127.0.0.2"
 HONEST = "127.0.0.1"
 CONNECTIONS_MAX = 3
 PUT_OUT_SECONDS = 5.0
+MESSAGE_BYTES_MAX = 100_000
 WASTE_BYTES_MAX = 200_000
 
 
 class Port:
     """A listening port with connections to it, and a clock that stands."""
 
-    def __init__(self, put_out_seconds: float = PUT_OUT_SECONDS) -> None:
+    def __init__(
+        self, put_out_seconds: float = PUT_OUT_SECONDS, waste_bytes_max: int = WASTE_BYTES_MAX
+    ) -> None:
         # As gRPC listens: one socket for both families.
         self.listener = socket.create_server(
             ("::", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64
@@ -41,8 +46,8 @@ class Port:
             CONNECTIONS_MAX,
             build_log("info", self.log),
             put_out_seconds=put_out_seconds,
-            waste_bytes_max=WASTE_BYTES_MAX,
-            message_bytes_max=100_000,
+            waste_bytes_max=waste_bytes_max,
+            message_bytes_max=MESSAGE_BYTES_MAX,
             clock=lambda: self.now,
         )
         self.accepted: list[socket.socket] = []
@@ -101,6 +106,14 @@ class Port:
 def port() -> Iterator[Port]:
     """A port of its own."""
     made = Port()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def roomy() -> Iterator[Port]:
+    """A port where the waste alone puts nobody out."""
+    made = Port(waste_bytes_max=8 * BODYLESS_BYTES_MIN)
     yield made
     made.close()
 
@@ -202,6 +215,40 @@ def test_large_messages_of_streams_that_are_on_their_way_are_no_waste(port: Port
     port.send(client, 450_000)
     port.scan()
     assert is_ended(client)
+
+
+def test_calls_without_a_body_put_the_host_out_that_sends_what_becomes_no_calls(roomy: Port) -> None:
+    """Pins that too many are laid to whose bytes are most of the waste, beyond what others send."""
+    honest, attacker = roomy.connect(HONEST), roomy.connect(ATTACKER)
+    for _ in range(2 * BODYLESS_MAX):
+        roomy.connections.count_opened()
+    roomy.scan()
+    for _ in range(BODYLESS_MAX):
+        roomy.connections.count_opened()
+    assert not roomy.put_out()
+    for _ in range(10):
+        roomy.send(honest, BODYLESS_BYTES_MIN // 12)
+        roomy.send(attacker, BODYLESS_BYTES_MIN // 5)
+
+    roomy.scan()
+    roomy.scan()
+
+    assert (is_ended(honest), is_ended(attacker)) == (False, True)
+    assert roomy.put_out() == [(ATTACKER, "calls without a body", PUT_OUT_SECONDS)]
+
+
+def test_calls_that_have_their_message_are_no_reason(roomy: Port) -> None:
+    """Pins that any number of whole calls is fine, whatever other bytes there are."""
+    client = roomy.connect(HONEST)
+    for _ in range(5):
+        for _ in range(2 * BODYLESS_MAX):
+            roomy.connections.count_opened()
+            roomy.connections.count_begun()
+        for _ in range(4):
+            roomy.send(client, BODYLESS_BYTES_MIN // 10)
+        roomy.scan()
+
+    assert not is_ended(client)
 
 
 def test_connections_again_and_again_put_a_host_out(port: Port) -> None:

@@ -35,6 +35,12 @@ QUIET_SECONDS = 5.0
 # What a call's headers and frames may take beside its messages, and a message's frames beside it.
 CALL_BYTES = 1024
 FRAMES_SHARE = 1.01
+# Calls of all hosts of which nothing came but the headers: so many a second pass, and so many at once. Beyond
+# that the host of most bytes that were no calls is put out, if they are so many: more than the bodies that
+# others have on their way.
+BODYLESS_PER_SECOND = 500
+BODYLESS_MAX = 2000
+BODYLESS_BYTES_MIN = 512 * 1024
 # Bytes that were no calls are forgotten in so many seconds.
 WASTE_SECONDS = 8.0
 # Put out again within this time after it was let in: for twice as long as the last time.
@@ -122,10 +128,26 @@ class Connections:
         self._scanned_at = clock()
         self._calls: defaultdict[str, _Calls] = defaultdict(_Calls)
         self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
+        # Calls that were opened and those that had their message, of all hosts; the event loop alone writes.
+        self._opened = 0
+        self._begun = 0
+        # Of the difference, as of the last scan, and the level of its leaking bucket.
+        self._bodyless = 0
+        self._bodyless_level = 0.0
+        # The host that is to blame for them.
+        self._blamed = ""
         # Bytes read from each connection as of the last scan, which are those that were there before.
         self._read: dict[_Connection, int] = {}
         self._bans: dict[str, _Ban] = {}
         self._filtered: tuple[tuple[str, ...], tuple[int, ...]] = ((), ())
+
+    def count_opened(self) -> None:
+        """A call of somebody was opened; whose it is, is known when its message is there."""
+        self._opened += 1
+
+    def count_begun(self) -> None:
+        """A call that was opened has its message, or needs none yet."""
+        self._begun += 1
 
     def count_call(self, host: str, size: int) -> None:
         """A call of this host came, or a message of a stream, of so many bytes."""
@@ -166,6 +188,7 @@ class Connections:
         now = self._clock()
         passed, self._scanned_at = now - self._scanned_at, now
         seen = self._look()
+        self._blamed = self._find_bodyless(passed)
         for host in {*self._accounts, *seen.by_host, *list(self._calls)}:
             self._judge(host, seen, passed, now)
         self._read = seen.read
@@ -179,6 +202,22 @@ class Connections:
             seen.read[connection] = read
             seen.by_host[host].append(connection)
         return seen
+
+    def _find_bodyless(self, passed: float) -> str:
+        """The host whose bytes are to blame for calls without a body, if there are too many."""
+        bodyless = self._opened - self._begun
+        came, self._bodyless = bodyless - self._bodyless, bodyless
+        leaked = passed * BODYLESS_PER_SECOND
+        self._bodyless_level = max(0.0, self._bodyless_level + came - leaked)
+        if self._bodyless_level <= BODYLESS_MAX:
+            return ""
+        # A message may be on its way to each stream.
+        excess = {
+            host: account.waste_level - self._calls[host].streams * self._message_bytes_max
+            for host, account in self._accounts.items()
+        }
+        host = max(excess, key=excess.__getitem__, default="")
+        return host if excess.get(host, 0.0) > BODYLESS_BYTES_MIN else ""
 
     def _judge(self, host: str, seen: _Seen, passed: float, now: float) -> None:
         connections = seen.by_host.get(host, [])
@@ -229,6 +268,9 @@ class Connections:
             return "bytes that are no calls"
         if account.ended_level > self._connections_max:
             return "connections again and again"
+        if host == self._blamed:
+            self._bodyless_level = 0.0
+            return "calls without a body"
         return ""
 
     def _filter(self, listeners: Iterable[int], now: float) -> None:

@@ -110,6 +110,22 @@ class _Call:
     code: str = "CANCELLED"
 
 
+class _Opened(grpc.GenericRpcHandler):
+    """Says that a call was opened, before its message is waited for."""
+
+    def __init__(self, handler: grpc.GenericRpcHandler, tell: Callable[[], None]) -> None:
+        self._handler = handler
+        self._tell = tell
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        handler = self._handler.service(handler_call_details)
+        if handler is not None:
+            self._tell()
+        return handler
+
+
 class Methods:
     """Builds the handlers of the services and knows what is in flight. Belongs to one event loop."""
 
@@ -146,7 +162,11 @@ class Methods:
                 handlers[method.name] = grpc.stream_unary_rpc_method_handler(self._gather(method, answer))
             else:
                 handlers[method.name] = grpc.unary_unary_rpc_method_handler(self._unary(method, answer))
-        return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+        return _Opened(grpc.method_handlers_generic_handler(descriptor.full_name, handlers), self._open_call)
+
+    def _open_call(self) -> None:
+        if self.connections is not None:
+            self.connections.count_opened()
 
     def drain(self) -> None:
         """From now on every new call is answered UNAVAILABLE."""
@@ -215,6 +235,8 @@ class Methods:
         PEER.set(peer)
         if method.rpartition(".")[0] in NAMED_SERVICES:
             ASKER.set(read_asker(context.invocation_metadata() or ()))
+        if self.connections is not None:
+            self.connections.count_begun()
         call = _Call(method, peer, stream, time.perf_counter())
         self._open += 1
         self._idle.clear()

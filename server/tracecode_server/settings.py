@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         4 * 1024 * 1024, ge=64 * 1024, le=64 * 1024 * 1024, description="Largest message taken."
     )
     connection_calls_max: int = Field(
-        100, ge=1, description="Calls open at once on one connection; more wait in the client."
+        64, ge=1, description="Calls open at once on one connection; more wait in the client."
     )
     peer_calls_max: int = Field(
         256,
