@@ -9,6 +9,9 @@ from tracecode.errors import DataLoss, EngineStopped
 FORMAT = 1
 """Number of the on-disk format this code reads and writes; docs: native/FORMAT.md."""
 
+INDEX_FORMAT = 2
+"""Number of the index's own layout: an index of an earlier one is thrown away and rebuilt."""
+
 
 def _sync_directory(path):
     """Make the names in a directory durable."""

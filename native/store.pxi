@@ -201,27 +201,28 @@ cdef class Store:
             raise DataLoss(f"{index} is gone, or was only begun; the next start rebuilds it from the journal")
         self.journal_env = _open_environment(journal, map_size_bytes, flags, not known)
         self.journal_dbi = _open_database(self.journal_env, journal, lmdb.INTEGER_KEY, self.read_only)
-        self.index_env = _open_environment(index, map_size_bytes, flags, not self.read_only)
-        self.index_dbi = _open_database(self.index_env, index, 0, self.read_only)
-        self.reader_check()
-        cdef lmdb.Stat stat
-        self.walk_fits = lmdb.env_stat(self.index_env, &stat) == 0 and stat.page_bytes == _page_bytes
-
-        cdef int code = lmdb.txn_begin(self.index_env, NULL, lmdb.READ_ONLY, &self.index_txn)
-        if code != 0:
-            raise lmdb_error(code, f"opening {index}")
-        lmdb.txn_reset(self.index_txn)
+        self._open_index(index, map_size_bytes, flags)
         self.durable = self._read_durable()
-        number = self.get(_format_key)
-        if number is None:
-            # A new index, also one that somebody deleted to have it rebuilt.
+        held = self._index_format()
+        if 0 < held < INDEX_FORMAT:
+            if self.read_only:
+                raise EngineStopped(
+                    f"{index} has layout {held} and this release reads layout {INDEX_FORMAT}; the next start"
+                    " rebuilds it from the journal"
+                )
+            self._close_index()
+            os.unlink(f"{index}/data.mdb")
+            self._open_index(index, map_size_bytes, flags)
+            held = 0
+        if held == 0:
+            # A new index, also one that was deleted to have it rebuilt.
             if not self.read_only:
-                self.put(_format_key, FORMAT.to_bytes(8, "little"))
+                self.put(_format_key, INDEX_FORMAT.to_bytes(8, "little"))
                 self.live.commit()
-        elif int.from_bytes(number, "little") != FORMAT:
+        elif held != INDEX_FORMAT:
             raise EngineStopped(
-                f"{index} holds format {int.from_bytes(number, 'little')} and this release reads format"
-                f" {FORMAT}; delete {index}, it is rebuilt from the journal"
+                f"{index} has layout {held} and this release reads layout {INDEX_FORMAT}; delete {index}, it"
+                " is rebuilt from the journal"
             )
         number = self.get(_applied_sequence_key)
         self.applied = 0 if number is None else int.from_bytes(number, "little")
@@ -237,6 +238,31 @@ cdef class Store:
                     f"{self.directory} has a journal but no file `format`; restore it from a backup"
                 )
             _write_format(self.path)
+
+    def _open_index(self, str index, size_t map_size_bytes, unsigned int flags):
+        cdef lmdb.Stat stat
+        self.index_env = _open_environment(index, map_size_bytes, flags, not self.read_only)
+        self.index_dbi = _open_database(self.index_env, index, 0, self.read_only)
+        self.reader_check()
+        self.walk_fits = lmdb.env_stat(self.index_env, &stat) == 0 and stat.page_bytes == _page_bytes
+        cdef int code = lmdb.txn_begin(self.index_env, NULL, lmdb.READ_ONLY, &self.index_txn)
+        if code != 0:
+            raise lmdb_error(code, f"opening {index}")
+        lmdb.txn_reset(self.index_txn)
+
+    def _close_index(self):
+        if self.index_txn != NULL:
+            lmdb.txn_abort(self.index_txn)
+            self.index_txn = NULL
+        if self.index_env != NULL:
+            lmdb.env_close(self.index_env)
+            self.index_env = NULL
+        self.index_txn_active = self.index_tables_known = False
+
+    def _index_format(self):
+        """The layout of the index, 0 of one that holds nothing yet."""
+        number = self.get(_format_key)
+        return 0 if number is None else int.from_bytes(number, "little")
 
     # --- Where it stands ------------------------------------------------------------------------
 
@@ -1360,12 +1386,7 @@ cdef class Store:
         while self.reading:
             time.sleep(0.001)
         self._lock()
-        if self.index_txn != NULL:
-            lmdb.txn_abort(self.index_txn)
-            self.index_txn = NULL
-        if self.index_env != NULL:
-            lmdb.env_close(self.index_env)
-            self.index_env = NULL
+        self._close_index()
         if self.journal_env != NULL:
             lmdb.env_close(self.journal_env)
             self.journal_env = NULL

@@ -12,7 +12,7 @@ import pytest
 
 from tracecode import _native
 from tracecode.code import read_scan
-from tracecode.engine import records
+from tracecode.engine import chain_order, records
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
 from tracecode.v1 import case_pb2, catalogue_pb2, finding_pb2, inspection_pb2, journal_pb2
 
@@ -45,6 +45,7 @@ _STANDING = case_pb2.FindingStanding(
     ),
     case_number="130500-2026-000001",
 )
+_PLACES = chain_order.place(1_773_547_200, 0, 2), chain_order.place(1_773_547_200, 1, 5)
 _DOCUMENT_KEY = records.document_key(7, 1, "S1")
 
 # One record of each table, by the first byte of its key.
@@ -62,6 +63,11 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
             expiry_day=20_999,
         ).to_bytes(),
     ),
+    "e": (
+        records.chain_order_key(_BOX.key),
+        records.U64.pack(5) + chain_order.part_to_bytes(0, 2, _PLACES[0]),
+    ),
+    "E": (records.chain_part_key(_BOX.key, 0), b"".join(_PLACES)),
     "d": (_DOCUMENT_KEY, DocumentIndexRecord(5, 0, 9, 1, 0).to_bytes()),
     "D": (records.superseded_key(_DOCUMENT_KEY, 5), DocumentIndexRecord(5, 6, 0, 0, 0).to_bytes()),
     "b": (records.batch_key(7, 4, "B1", 5), b""),
@@ -157,6 +163,8 @@ def test_the_format_number_is_one_number() -> None:
     """Pins that the document, the Python half and the native half speak of the same format."""
     assert f"Format {records.FORMAT}." in TEXT
     assert _native.FORMAT == records.FORMAT
+    assert f"layout {records.INDEX_FORMAT}." in TEXT
+    assert _native.INDEX_FORMAT == records.INDEX_FORMAT
 
 
 def test_a_store_holds_what_the_document_shows(tmp_path: Path) -> None:
@@ -172,7 +180,7 @@ def test_a_store_holds_what_the_document_shows(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path / "ledger" / "index"), readonly=True, lock=False) as index:
         with index.begin() as transaction:
             stored = dict(transaction.cursor())
-    checked = dict(EXAMPLES.values()) | {records.meta_key("format"): records.U64.pack(records.FORMAT)}
+    checked = dict(EXAMPLES.values()) | {records.meta_key("format"): records.U64.pack(records.INDEX_FORMAT)}
     assert stored == {
         key: struct.pack("<I", _native.crc32c(key + value)) + value for key, value in checked.items()
     }

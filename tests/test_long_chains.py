@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from documents import (
@@ -23,12 +24,15 @@ from documents import (
 )
 
 from tracecode import fsck
-from tracecode.engine import index, judge, store_engine
-from tracecode.errors import DocumentRejected
+from tracecode.engine import chain_order, index, judge, records, store_engine
+from tracecode.engine.index import Store
+from tracecode.engine.lmdb import LmdbEngine, open_to_read
+from tracecode.engine.memory import MemoryEngine, MemoryStore
+from tracecode.errors import DocumentRejected, EngineStopped
 from tracecode.finding import FindingType
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
-from tracecode.v1 import code_pb2, document_pb2, finding_pb2, ledger_service_pb2
+from tracecode.v1 import code_pb2, document_pb2, finding_pb2, journal_pb2, ledger_service_pb2
 
 KEY = PersonKey(b"k" * 32)
 NOW_NS = (NOON + 3 * DAY) * NS
@@ -42,12 +46,12 @@ SALES = 60
 @pytest.fixture(autouse=True)
 def short_chains_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dozens of events instead of hundreds, so that a test takes a second."""
-    for module in (index, store_engine):
-        monkeypatch.setattr(module, "EVENTS_MAX", EVENTS_MAX)
+    monkeypatch.setattr(index, "EVENTS_MAX", EVENTS_MAX)
     monkeypatch.setattr(index, "FIRST_EVENTS", FIRST_EVENTS)
     monkeypatch.setattr(judge, "STEPS_JUDGED_ALL", STEPS_JUDGED_ALL)
     monkeypatch.setattr(judge, "STEPS_AROUND", STEPS_AROUND)
-    monkeypatch.setattr(store_engine, "ENTRIES_AT_ONCE", 7)
+    monkeypatch.setattr(store_engine, "EVENTS_AT_ONCE", 7)
+    monkeypatch.setattr(chain_order, "PLACES_MAX", 8)
 
 
 def open_ledger(name: str, directory: Path) -> Ledger:
@@ -106,6 +110,22 @@ def names(verdict: finding_pb2.Verdict) -> set[str]:
     return {FindingType(finding.type).name for finding in verdict.findings}
 
 
+class CountedStore:
+    """A store that notes which entries are read."""
+
+    def __init__(self, store: Store, reads: set[int]) -> None:
+        self._store = store
+        self._reads = reads
+
+    def entry(self, sequence: int) -> bytes | None:
+        """As the store has it."""
+        self._reads.add(sequence)
+        return self._store.entry(sequence)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 def test_engines_agree_on_a_long_chain_and_replay_gives_the_same_index(tmp_path: Path) -> None:
     """Pins that what is read of the chain is the same before and after an entry is in the journal."""
     memory = open_ledger("memory", tmp_path)
@@ -156,6 +176,102 @@ def test_the_history_of_a_long_chain_is_whole_and_in_order(tmp_path: Path) -> No
     assert sum(event.deleted_by_sequence > 0 for event in own) == 5
     assert events == list_all(ledger, 1_000)
     assert ledger.get_code(code(1)).status.event_count >= SALES
+
+
+def test_a_page_of_a_long_chain_reads_the_entries_on_it_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins what a page costs of a ledger just opened: its own entries and their revisions, wherever it is."""
+    ledger = open_ledger("lmdb", tmp_path)
+    tell(ledger, long_day())
+    ledger.close()
+    size, token, costs = 5, "", []
+    while token or not costs:
+        ledger = open_ledger("lmdb", tmp_path)
+        engine = ledger.engine
+        assert isinstance(engine, LmdbEngine)
+        reads: set[int] = set()
+        entry = engine.native.entry
+        monkeypatch.setattr(engine.index, "store", CountedStore(engine.native, reads))
+        page = ledger.list_code_events(
+            ledger_service_pb2.ListCodeEventsRequest(code=code(1), page_size=size, page_token=token)
+        )
+        own = {event.sequence for event in page.events}
+        revised = {
+            at for at in reads if journal_pb2.JournalEntry.FromString(entry(at) or b"").HasField("revision")
+        }
+        deleted = {event.deleted_by_sequence for event in page.events}
+        # One more tells whether there is another page.
+        assert own <= reads
+        assert len(reads - own - revised - deleted) <= 1
+        costs.append(len(reads))
+        token = page.next_page_token
+        ledger.close()
+
+    assert len(costs) > SALES // size
+    assert max(costs) <= 2 * (size + 1)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 40, 1_000])
+def test_an_order_is_kept_whatever_the_arrivals(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Pins the order's parts against sorting, and that its bytes do not depend on when it began."""
+    monkeypatch.setattr(chain_order, "PLACES_MAX", size)
+    chance = random.Random(size)
+    for late in (0, 5, 1_000):
+        places = [
+            chain_order.place(NOON + n + chance.randrange(-late, late + 1), chance.randrange(3), n + 1)
+            for n in range(200)
+        ]
+        store, at_once = MemoryStore(), MemoryStore()
+        for begin in range(0, 200, 8):
+            chain_order.insert(store, b"NCODE", places[begin : begin + 8])
+        chain_order.insert(at_once, b"NCODE", places)
+
+        assert store.dump() == at_once.dump()
+        assert chain_order.newest(store, b"NCODE") == 200
+        expected = [int.from_bytes(each[-8:], "big") for each in sorted(places)]
+        for start in range(0, 201, 13):
+            for limit in (1, 2, 50, 300):
+                found = chain_order.list_sequences(store, b"NCODE", start, limit)
+                assert found == expected[start : start + limit]
+
+
+def test_only_a_long_chain_has_records_of_its_order(tmp_path: Path) -> None:
+    """Pins that an ordinary code is kept in no more bytes than before."""
+    ledger = open_ledger("memory", tmp_path)
+    engine = ledger.engine
+    assert isinstance(engine, MemoryEngine)
+    day = [document for document in long_day() if not document.HasField("deletion")]
+
+    tell(ledger, [*day[: EVENTS_MAX - 1], receipt(SHOP, "R2", NOON, line(code(2)))])
+    before = [key for key in engine.memory.dump() if key[:1] in b"eE"]
+    tell(ledger, day[EVENTS_MAX - 1 :])
+    after = {key[:1] for key in engine.memory.dump() if key[:1] in b"eE"}
+
+    assert not before
+    assert after == {b"e", b"E"}
+
+
+def test_an_index_of_an_earlier_layout_is_rebuilt(tmp_path: Path) -> None:
+    """Pins an upgrade: what an index lacks is made again from the journal, and a reader is told to wait."""
+    ledger = open_ledger("lmdb", tmp_path)
+    tell(ledger, long_day())
+    events = list_all(ledger, 100)
+    engine = ledger.engine
+    assert isinstance(engine, LmdbEngine)
+    for key, _ in [*engine.native.scan(b"e"), *engine.native.scan(b"E")]:
+        engine.native.delete(key)
+    engine.native.put(records.meta_key("format"), records.U64.pack(records.INDEX_FORMAT - 1))
+    engine.native.flush()
+    ledger.close()
+
+    with pytest.raises(EngineStopped, match=r"has layout 1 .* the next start rebuilds it"):
+        open_to_read(tmp_path)
+    ledger = open_ledger("lmdb", tmp_path)
+    assert list_all(ledger, 100) == events
+    ledger.close()
+
+    assert fsck.check(tmp_path).ok
 
 
 def test_the_thousandth_event_costs_no_more_than_the_hundredth(

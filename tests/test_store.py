@@ -724,9 +724,9 @@ def test_the_ledger_is_nobody_elses_to_read(directory: Path) -> None:
 def test_a_ledger_of_the_future_is_refused(directory: Path) -> None:
     """Pins the format number, in the file and in the index; a directory refused is left as it was."""
     with open_store(directory) as store:
-        store.put(records.meta_key("format"), records.U64.pack(records.FORMAT + 1))
+        store.put(records.meta_key("format"), records.U64.pack(records.INDEX_FORMAT + 1))
         store.flush()
-    with pytest.raises(EngineStopped, match=r"index holds format 2 .* delete .*index"):
+    with pytest.raises(EngineStopped, match=r"index has layout 3 .* delete .*index"):
         open_store(directory)
     (directory / "format").write_text("tracecode format 12\n")
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("data.mdb")}

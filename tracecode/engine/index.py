@@ -25,7 +25,7 @@ from tracecode.document import (
     day_date,
     freeze_document,
 )
-from tracecode.engine import desk, records
+from tracecode.engine import chain_order, desk, records
 from tracecode.engine.document_codes import ReadDocument
 from tracecode.engine.records import CodeFlag, CodeRecord, DocumentIndexRecord
 from tracecode.errors import DataLoss
@@ -597,6 +597,15 @@ class Index:
         self._first_entries[key] = first
         return [*found[:newest], *first]
 
+    def is_long(self, key: bytes) -> bool:
+        """Whether the chain of a code is too long to be folded as a whole."""
+        record = self.code_record(key)
+        return record is not None and record.event_count >= EVENTS_MAX
+
+    def long_chain(self, key: bytes, start: int, limit: int) -> list[int]:
+        """The entries of a long chain in effective order, `limit` of them from `start` on."""
+        return chain_order.list_sequences(self.store, key, start, limit)
+
     def steps(self, key: bytes) -> tuple[Step, ...]:
         """The chain of a code folded, as far as `events` has it."""
         return fold(self.events(key), self.facts)
@@ -793,8 +802,23 @@ class Index:
         if steps is None:
             steps = self.steps(key)
         known = self.code_record(key) or CodeRecord()
-        self.store.put(records.code_key(key), self._fold_to_record(key, known, steps).to_bytes())
+        record = self._fold_to_record(key, known, steps)
+        self.store.put(records.code_key(key), record.to_bytes())
+        if record.event_count >= EVENTS_MAX:
+            self._order(key, record.head)
         self._put_unreceived(key, steps)
+
+    def _order(self, key: bytes, head: int) -> None:
+        """Keep the order of a long chain's own entries: of the newest, or of all when it has become long."""
+        places: list[bytes] = []
+        sequence, newest = head, chain_order.newest(self.store, key)
+        while sequence != newest:
+            stored = self.stored_for(sequence, key)
+            time, rank = stored.read.events[key].order[:2]
+            places.append(chain_order.place(time, rank, sequence))
+            sequence = stored.previous[key]
+        if places:
+            chain_order.insert(self.store, key, places[::-1])
 
     def _put_unreceived(self, key: bytes, steps: tuple[Step, ...]) -> None:
         """Remember a code that was sold without a receipt or a count before: its carton may still come in."""

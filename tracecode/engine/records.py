@@ -21,6 +21,9 @@ from tracecode.v1 import catalogue_pb2
 FORMAT = 1
 """Number of the on-disk format. A store of another number is refused with a sentence."""
 
+INDEX_FORMAT = 2
+"""Number of the index's own layout. An index of an earlier one is rebuilt from the journal at the start."""
+
 NO_DAY = -(2**31)
 """An absent date, in days since 1970-01-01."""
 
@@ -32,6 +35,8 @@ class Table(IntEnum):
     """First byte of a key: what the record is about."""
 
     CODE = ord("c")
+    CHAIN_ORDER = ord("e")
+    CHAIN_PART = ord("E")
     DOCUMENT = ord("d")
     SUPERSEDED = ord("D")
     BATCH = ord("b")
@@ -62,6 +67,16 @@ class Table(IntEnum):
 def code_key(key: bytes) -> bytes:
     """Of a canonical code. Codes of one product lie together."""
     return b"c" + key
+
+
+def chain_order_key(code: bytes) -> bytes:
+    """Of the order of a code's chain that is too long to be read for it; see chain_order.py."""
+    return b"e" + code
+
+
+def chain_part_key(code: bytes, number: int) -> bytes:
+    """Of a part of that order."""
+    return b"E" + bytes([len(code)]) + code + struct.pack(">I", number)
 
 
 def document_key(institution_number: int, kind: int, document_number: str) -> bytes:

@@ -37,7 +37,7 @@ from tracecode.engine.contract import (
     Submission,
     Submissions,
 )
-from tracecode.engine.index import EVENTS_MAX, Index, Store, StoredDocument, identifier_of
+from tracecode.engine.index import Index, Store, StoredDocument, identifier_of
 from tracecode.engine.judge import Judge, Repeat, refuses
 from tracecode.engine.records import CodeFlag, CodeRecord
 from tracecode.engine.rule_bases import RuleBases
@@ -56,10 +56,8 @@ from tracecode.v1 import (
 )
 
 QUESTIONS_MAX = 1_000
-ENTRIES_AT_ONCE = 256
-"""Of a long chain, so many are walked before those who record get their turn."""
-ORDERED_CHAINS_MAX = 16
-"""Long chains whose order is remembered."""
+EVENTS_AT_ONCE = 128
+"""Of a page of a long chain, so many are read before those who record get their turn."""
 UINT32_MAX = 2**32 - 1
 """A quantity may be larger than the units of an event that is answered."""
 
@@ -79,8 +77,6 @@ class StoreEngine:
         self.store = store
         self.index = Index(store)
         self._lock = threading.RLock()
-        # Long chain -> its newest entry, and the events in effective order.
-        self._ordered: dict[bytes, tuple[int, list[tuple[int, int, int]]]] = {}
         self.rule_bases = RuleBases(store)
         self._judge = Judge(self.index, self.rule_bases)
         self._receive_time_ns = self._last_receive_time_ns()
@@ -279,41 +275,23 @@ class StoreEngine:
     def history(self, key: bytes, start: int = 0, limit: int = 2**31) -> list[code_pb2.CodeEvent]:
         """The chain in effective order, with findings first and now: `limit` events from `start` on."""
         with self._lock:
-            record = self.index.code_record(key) or CodeRecord()
-            if record.event_count < EVENTS_MAX:
+            if not self.index.is_long(key):
                 codes = self.index.codes_text(key)
                 steps = self.index.steps(key)[start : start + limit]
                 return [self._event(step.event, key, step.after.state, codes, step.joined) for step in steps]
-        return self._long_history(key, start, limit)
+            sequences = self.index.long_chain(key, start, limit)
+        return self._long_history(key, sequences)
 
-    def _long_history(self, key: bytes, start: int, limit: int) -> list[code_pb2.CodeEvent]:
-        """Of a chain that is too long to fold. A deletion is told with what it takes back."""
-        page = self._order_chain(key)[start : start + limit]
-        with self._lock:
-            codes = self.index.codes_text(key)
-            return [self._event(self.index.event(sequence, key), key, None, codes) for _, _, sequence in page]
-
-    def _order_chain(self, key: bytes) -> list[tuple[int, int, int]]:
-        """Time, rank and entry of each event of a code, in effective order. What came since the last call is
-        put in its place; sales go on while a chain of thousands is walked for the first time."""
-        with self._lock:
-            head, known = self._ordered.get(key, (0, []))
-            sequence = newest = self.index.head(key)
-        came: list[tuple[int, int, int]] = []
-        while sequence != head:
+    def _long_history(self, key: bytes, sequences: Sequence[int]) -> list[code_pb2.CodeEvent]:
+        """Of a chain that is too long to fold. A deletion is told with what it takes back. Sales go on while
+        a thousand are read."""
+        events: list[code_pb2.CodeEvent] = []
+        for begin in range(0, len(sequences), EVENTS_AT_ONCE):
             with self._lock:
-                for _ in range(ENTRIES_AT_ONCE):
-                    stored = self.index.stored_for(sequence, key)
-                    came.append((*stored.read.events[key].order[:2], sequence))
-                    sequence = stored.previous[key]
-                    if sequence == head:
-                        break
-        ordered = sorted([*known, *came])
-        with self._lock:
-            self._ordered[key] = (newest, ordered)
-            if len(self._ordered) > ORDERED_CHAINS_MAX:
-                self._ordered.pop(next(iter(self._ordered)))
-        return ordered
+                codes = self.index.codes_text(key)
+                for sequence in sequences[begin : begin + EVENTS_AT_ONCE]:
+                    events.append(self._event(self.index.event(sequence, key), key, None, codes))
+        return events
 
     def _event(
         self,
