@@ -64,6 +64,11 @@ class Scope:
         """Whether a division lies within."""
         return division_code.startswith(self.divisions)
 
+    @property
+    def covers_all(self) -> bool:
+        """Whether it is all of the country."""
+        return "" in self.divisions
+
 
 class Grants:
     """A file of grants as it was read."""

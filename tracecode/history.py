@@ -45,7 +45,6 @@ from tracecode.v1 import (
     document_pb2,
     finding_pb2,
     history_service_pb2,
-    ledger_service_pb2,
 )
 from tracecode.views.relations import Relations, Within
 from tracecode.views.standing import select_deleted, select_row_findings, select_standing_findings
@@ -252,20 +251,14 @@ class History:
         AccessDenied."""
         read_key(request.code)
         scope = self._access.look(asker, f"{_SERVICE}.GetCodeHistory", request)
-        page = self._ledger.list_code_events(
-            ledger_service_pb2.ListCodeEventsRequest(
-                code=request.code, page_size=request.page_size, page_token=request.page_token
-            )
-        )
-        holder = page.status.holder_institution_code
-        if not scope.covers(holder[1:7]):
-            page.status.holder_institution_code = ""
-        return history_service_pb2.GetCodeHistoryResponse(
-            events=[_life_event(event, scope) for event in page.events],
-            next_page_token=page.next_page_token,
-            status=page.status,
-            as_of=page.as_of,
-        )
+        response = history_service_pb2.GetCodeHistoryResponse()
+        self._ledger.fill_code_page(request, response, lambda: response.events.add().event)
+        if not scope.covers(response.status.holder_institution_code[1:7]):
+            response.status.holder_institution_code = ""
+        for told in response.events:
+            self._ledger.answer_event(told.event)
+            _mask_event(told, scope)
+        return response
 
     # What lists share.
 
@@ -614,17 +607,20 @@ def _document_message(
     )
 
 
-def _life_event(event: code_pb2.CodeEvent, scope: Scope) -> history_service_pb2.CodeLifeEvent:
-    division = event.institution_code[1:7]
-    told = history_service_pb2.CodeLifeEvent(division_code=division, masked=not scope.covers(division))
+def _mask_event(told: history_service_pb2.CodeLifeEvent, scope: Scope) -> None:
+    """Leave of an event what the caller may see."""
+    event = told.event
+    told.division_code = event.institution_code[1:7]
+    if scope.covers_all:
+        return
+    told.masked = not scope.covers(told.division_code)
     if not told.masked:
-        told.event.CopyFrom(event)
-        for finding in (*told.event.findings_first, *told.event.findings):
+        for finding in (*event.findings_first, *event.findings):
             for evidence in finding.evidence:
                 _mask_evidence(evidence, scope)
-        if told.event.counterparty and _is_hidden_institution(told.event.counterparty, scope):
-            told.event.counterparty = ""
-        return told
+        if event.counterparty and _is_hidden_institution(event.counterparty, scope):
+            event.counterparty = ""
+        return
     told.event.CopyFrom(
         code_pb2.CodeEvent(
             sequence=event.sequence,
@@ -641,7 +637,6 @@ def _life_event(event: code_pb2.CodeEvent, scope: Scope) -> history_service_pb2.
             findings=[_bare(each) for each in event.findings],
         )
     )
-    return told
 
 
 def _bare(finding: finding_pb2.Finding) -> finding_pb2.Finding:

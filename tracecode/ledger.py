@@ -54,9 +54,11 @@ from tracecode.rule_base import Activation, RuleBase
 from tracecode.v1 import (
     catalogue_pb2,
     catalogue_service_pb2,
+    code_pb2,
     consumer_service_pb2,
     document_pb2,
     finding_pb2,
+    history_service_pb2,
     ledger_service_pb2,
     rule_base_service_pb2,
 )
@@ -321,23 +323,34 @@ class Ledger:
         self, request: ledger_service_pb2.ListCodeEventsRequest
     ) -> ledger_service_pb2.ListCodeEventsResponse:
         """A page of a code's history in the order in which things happened. Raises FieldInvalid."""
+        page = ledger_service_pb2.ListCodeEventsResponse()
+        self.fill_code_page(request, page, page.events.add)
+        for event in page.events:
+            self.answer_event(event)
+        return page
+
+    def fill_code_page(
+        self,
+        request: ledger_service_pb2.ListCodeEventsRequest | history_service_pb2.GetCodeHistoryRequest,
+        page: ledger_service_pb2.ListCodeEventsResponse | history_service_pb2.GetCodeHistoryResponse,
+        make: Callable[[], code_pb2.CodeEvent],
+    ) -> None:
+        """Write the page into an empty answer, its events where `make` adds them, which saves copies of them;
+        `answer_event` is left to do. Raises FieldInvalid."""
         key = read_key(request.code)
         size = page_size(request.page_size)
         start = read_page_token(request.page_token, key)
-        events = self.engine.history(key, start, size + 1)
-        page = events[:size]
-        now = self._clock_ns() // NS
-        for event in page:
-            final = event.effective_time.seconds + PROVISIONAL_SECONDS
-            answer_findings(event.findings_first, event.receive_time.seconds, final, asked=False)
-            answer_findings(event.findings, now, final, asked=False)
-        following = start + len(page)
-        return ledger_service_pb2.ListCodeEventsResponse(
-            events=page,
-            next_page_token=write_page_token(following, key) if len(events) > size else "",
-            status=self.engine.code(key),
-            as_of=self._as_of(),
-        )
+        if len(self.engine.history(key, start, size + 1, make)) > size:
+            del page.events[size:]
+            page.next_page_token = write_page_token(start + size, key)
+        page.status.CopyFrom(self.engine.code(key))
+        page.as_of.CopyFrom(self._as_of())
+
+    def answer_event(self, event: code_pb2.CodeEvent) -> None:
+        """Make an event of a code ready for its reader, in place."""
+        final = event.effective_time.seconds + PROVISIONAL_SECONDS
+        answer_findings(event.findings_first, event.receive_time.seconds, final, asked=False)
+        answer_findings(event.findings, self._clock_ns() // NS, final, asked=False)
 
     def hash_person(self, token: str) -> str:
         """What a person's token is stored as; an empty token stays empty."""

@@ -183,6 +183,9 @@ FIGURES: Final = (
     ("bytes_per_entry", "journal bytes a sale", ""),
     ("rss_overlay_full_bytes", "memory of its own with a full overlay", "bytes"),
     ("receipt_codes_per_second", "received codes", "/s"),
+    ("history_ms_p99", "p99 of a code's history page", "ms"),
+    ("long_history_first_page_cold_ms", "first page of a code with 10,000 events, just started", "ms"),
+    ("long_history_first_page_ms", "again", "ms"),
     ("cleared_share", "sales of a simulated city cleared without Python", ""),
 )
 

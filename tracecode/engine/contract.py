@@ -164,9 +164,16 @@ class Engine(Protocol):
     def code(self, key: bytes) -> code_pb2.CodeStatus:
         """What is known of a code now; state UNKNOWN if it was never seen."""
 
-    def history(self, key: bytes, start: int = 0, limit: int = 2**31) -> list[code_pb2.CodeEvent]:
+    def history(
+        self,
+        key: bytes,
+        start: int = 0,
+        limit: int = 2**31,
+        make: Callable[[], code_pb2.CodeEvent] = code_pb2.CodeEvent,
+    ) -> list[code_pb2.CodeEvent]:
         """The code's chain in effective order, with findings first and now: `limit` events from `start` on.
 
+        Each is written into what `make` gives, such as the next of an answer, where copies would cost most.
         Of a code that hundreds of entries name, MAY leave out the state after each event.
         """
 

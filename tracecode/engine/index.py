@@ -351,7 +351,7 @@ class Index:
         value = self.store.entry(sequence)
         if value is None:
             raise DataLoss(f"journal entry {sequence} is missing; restore the journal from a backup")
-        return self._remember(journal_pb2.JournalEntry.FromString(value))
+        return self._remember(journal_pb2.JournalEntry.FromString(value), entry_bytes=len(value))
 
     def stored_for(self, sequence: int, key: bytes) -> StoredDocument:
         """A document entry as far as one code on it needs it: of a receipt of a thousand codes, which is
@@ -380,7 +380,9 @@ class Index:
             self._parts.popitem(last=False)
         return part
 
-    def _remember(self, entry: journal_pb2.JournalEntry, read: ReadDocument | None = None) -> StoredDocument:
+    def _remember(
+        self, entry: journal_pb2.JournalEntry, read: ReadDocument | None = None, entry_bytes: int = 0
+    ) -> StoredDocument:
         if not entry.HasField("document"):
             raise DataLoss(f"journal entry {entry.sequence} is no document; run tracecode fsck")
         if read is None:
@@ -392,7 +394,7 @@ class Index:
             )
         previous = dict(zip(read.events, entry.document.previous_sequences, strict=True))
         stored = StoredDocument(entry.sequence, entry, read, previous)
-        weight = DOCUMENT_BYTES + BYTES_PER_ENTRY_BYTE * entry.ByteSize()
+        weight = DOCUMENT_BYTES + BYTES_PER_ENTRY_BYTE * (entry_bytes or entry.ByteSize())
         self._cached_bytes += weight - self._documents.pop(entry.sequence, (stored, 0))[1]
         self._documents[entry.sequence] = stored, weight
         while self._cached_bytes > CACHED_BYTES_MAX and len(self._documents) > 1:
@@ -431,9 +433,12 @@ class Index:
             raise DataLoss(f"the index does not know entry {stored.sequence}; run tracecode fsck")
         return record
 
-    def standing_findings(self, stored: StoredDocument) -> tuple[list[finding_pb2.Finding], int]:
-        """The findings that stand of a document, and the number of its last revision."""
-        record = self.record_of(stored)
+    def standing_findings(
+        self, stored: StoredDocument, record: DocumentIndexRecord | None = None
+    ) -> tuple[list[finding_pb2.Finding], int]:
+        """The findings that stand of a document, and the number of its last revision. A record of it that
+        was looked up need not be again."""
+        record = record or self.record_of(stored)
         if not record.revision_sequence:
             return list(stored.entry.document.findings), 0
         value = self.store.entry(record.revision_sequence)
@@ -565,11 +570,11 @@ class Index:
                 found.append(deletion_event(self.stored(event.deleted_by).read, event))
             found.append(event)
 
-    def event(self, sequence: int, key: bytes) -> Event:
-        """What an entry tells of a code, and whether it was taken back."""
+    def event(self, sequence: int, key: bytes, record: DocumentIndexRecord | None = None) -> Event:
+        """What an entry tells of a code, and whether it was taken back; `record` saves looking it up."""
         stored = self.stored_for(sequence, key)
         event = stored.read.events[key]
-        deleted_by = self.record_of(stored).deleted_by
+        deleted_by = (record or self.record_of(stored)).deleted_by
         return replace(event, deleted_by=deleted_by) if deleted_by else event
 
     def _entries_of(self, key: bytes) -> Iterator[int]:

@@ -43,7 +43,7 @@ from tracecode.engine.records import CodeFlag, CodeRecord
 from tracecode.engine.rule_bases import RuleBases
 from tracecode.errors import DeskRefused, DocumentRejected, FieldInvalid, NotFound
 from tracecode.finding import PROVISIONAL_SECONDS
-from tracecode.life_cycle import Event, InstitutionFacts, State
+from tracecode.life_cycle import Event, InstitutionFacts, State, Step
 from tracecode.rule_base import FROM_FILE, Activation, RuleBase
 from tracecode.v1 import (
     case_pb2,
@@ -272,17 +272,25 @@ class StoreEngine:
                 identifier=identifier_of(key),
             )
 
-    def history(self, key: bytes, start: int = 0, limit: int = 2**31) -> list[code_pb2.CodeEvent]:
+    def history(
+        self,
+        key: bytes,
+        start: int = 0,
+        limit: int = 2**31,
+        make: Callable[[], code_pb2.CodeEvent] = code_pb2.CodeEvent,
+    ) -> list[code_pb2.CodeEvent]:
         """The chain in effective order, with findings first and now: `limit` events from `start` on."""
         with self._lock:
             if not self.index.is_long(key):
                 codes = self.index.codes_text(key)
                 steps = self.index.steps(key)[start : start + limit]
-                return [self._event(step.event, key, step.after.state, codes, step.joined) for step in steps]
+                return [self._write_step(make(), step, key, codes) for step in steps]
             sequences = self.index.long_chain(key, start, limit)
-        return self._long_history(key, sequences)
+        return self._long_history(key, sequences, make)
 
-    def _long_history(self, key: bytes, sequences: Sequence[int]) -> list[code_pb2.CodeEvent]:
+    def _long_history(
+        self, key: bytes, sequences: Sequence[int], make: Callable[[], code_pb2.CodeEvent]
+    ) -> list[code_pb2.CodeEvent]:
         """Of a chain that is too long to fold. A deletion is told with what it takes back. Sales go on while
         a thousand are read."""
         events: list[code_pb2.CodeEvent] = []
@@ -290,53 +298,25 @@ class StoreEngine:
             with self._lock:
                 codes = self.index.codes_text(key)
                 for sequence in sequences[begin : begin + EVENTS_AT_ONCE]:
-                    events.append(self._event(self.index.event(sequence, key), key, None, codes))
+                    stored = self.index.stored_for(sequence, key)
+                    record = self.index.record_of(stored)
+                    event = self.index.event(sequence, key, record)
+                    standing, _ = self.index.standing_findings(stored, record)
+                    events.append(_write_event(make(), event, stored, standing, codes))
         return events
 
-    def _event(
-        self,
-        event: Event,
-        key: bytes,
-        state: State | None,
-        codes: frozenset[str],
-        joined: Event | None = None,
+    def _write_step(
+        self, message: code_pb2.CodeEvent, step: Step, key: bytes, codes: frozenset[str]
     ) -> code_pb2.CodeEvent:
         # Nothing is ever found about a receipt that could be cut, and it may name a thousand other codes.
-        is_receipt = event.document_kind == DocumentKind.RECEIPT
-        stored = (
-            self.index.stored_for(event.sequence, key) if is_receipt else self.index.stored(event.sequence)
-        )
+        is_receipt = step.event.document_kind == DocumentKind.RECEIPT
+        sequence = step.event.sequence
+        stored = self.index.stored_for(sequence, key) if is_receipt else self.index.stored(sequence)
         standing, _ = self.index.standing_findings(stored)
-        deletion = event.operation is Operation.DELETE
-
-        def of_code(messages: Iterable[finding_pb2.Finding]) -> list[finding_pb2.Finding]:
-            return [m for m in messages if deletion or m.code in codes or not m.line_number]
-
-        return code_pb2.CodeEvent(
-            sequence=event.sequence,
-            line_number=event.line_number,
-            operation=code_pb2.Operation.ValueType(event.operation),
-            institution_code=event.institution,
-            document_kind=document_pb2.DocumentKind.ValueType(event.document_kind),
-            document_number=event.document_number,
-            business_time=Timestamp(seconds=event.business_time),
-            receive_time=Timestamp(seconds=event.receive_time),
-            effective_time=Timestamp(seconds=event.time),
-            units=min(ceil(event.units), UINT32_MAX),
-            refused=event.refused,
-            deleted_by_sequence=event.deleted_by,
-            package_code=key_text(event.package) if event.package else "",
-            state_after=code_pb2.CodeState.ValueType(state or 0),
-            findings_first=of_code(stored.entry.document.findings),
-            findings=of_code(standing),
-            channel=document_pb2.Channel.ValueType(event.channel),
-            settlement_id=event.settlement_id,
-            joined_sequence=joined.sequence if joined is not None else 0,
-            counterparty=event.counterparty,
-            lot_number=event.lot_number or event.scan_lot_number,
-            drug_code=event.drug_code,
-            corrects_document_number=stored.read.document.corrects,
-        )
+        _write_event(message, step.event, stored, standing, codes)
+        message.state_after = code_pb2.CodeState.ValueType(step.after.state)
+        message.joined_sequence = step.joined.sequence if step.joined is not None else 0
+        return message
 
     def standing_sales(self, key: bytes) -> list[Event]:
         """The sales of a code that stand now, by time."""
@@ -507,6 +487,43 @@ class StoreEngine:
         """Release the store. Safe to call twice."""
         with self._lock:
             self.store.close()
+
+
+def _write_event(
+    message: code_pb2.CodeEvent,
+    event: Event,
+    stored: StoredDocument,
+    standing: list[finding_pb2.Finding],
+    codes: frozenset[str],
+) -> code_pb2.CodeEvent:
+    """What an entry tells of a code, with what was found first and what stands of it; in place."""
+    deletion = event.operation is Operation.DELETE
+
+    def of_code(messages: Iterable[finding_pb2.Finding]) -> list[finding_pb2.Finding]:
+        return [m for m in messages if deletion or m.code in codes or not m.line_number]
+
+    message.sequence = event.sequence
+    message.line_number = event.line_number
+    message.operation = code_pb2.Operation.ValueType(event.operation)
+    message.institution_code = event.institution
+    message.document_kind = document_pb2.DocumentKind.ValueType(event.document_kind)
+    message.document_number = event.document_number
+    message.business_time.seconds = event.business_time
+    message.receive_time.seconds = event.receive_time
+    message.effective_time.seconds = event.time
+    message.units = min(ceil(event.units), UINT32_MAX)
+    message.refused = event.refused
+    message.deleted_by_sequence = event.deleted_by
+    message.package_code = key_text(event.package) if event.package else ""
+    message.findings_first.extend(of_code(stored.entry.document.findings))
+    message.findings.extend(of_code(standing))
+    message.channel = document_pb2.Channel.ValueType(event.channel)
+    message.settlement_id = event.settlement_id
+    message.counterparty = event.counterparty
+    message.lot_number = event.lot_number or event.scan_lot_number
+    message.drug_code = event.drug_code
+    message.corrects_document_number = stored.read.document.corrects
+    return message
 
 
 def first_verdict(stored: StoredDocument) -> finding_pb2.Verdict:
