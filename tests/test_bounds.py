@@ -90,7 +90,7 @@ def overfill(message: Message, field: FieldDescriptor) -> None:
         return
     values = getattr(message, field.name)
     if field.message_type is None:
-        values.extend([1 if field.enum_type is not None else "9"] * LIST_LENGTH)
+        values.extend(["9" if field.type == field.TYPE_STRING else 1] * LIST_LENGTH)
         return
     first = values[0] if len(values) else values.add()
     for _ in range(LIST_LENGTH):

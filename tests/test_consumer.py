@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -25,10 +29,21 @@ from documents import (
 from google.protobuf.timestamp_pb2 import Timestamp
 from running_server import ServerProcess
 
-from tracecode.errors import DocumentRejected, FieldInvalid
+from tracecode.code import read_scan
+from tracecode.errors import ComplaintRefused, DocumentRejected, FieldInvalid, NotFound
+from tracecode.fsck import check
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
-from tracecode.v1 import consumer_service_pb2, consumer_service_pb2_grpc, document_pb2
+from tracecode.v1 import (
+    case_pb2,
+    case_service_pb2,
+    complaint_pb2,
+    consumer_service_pb2,
+    consumer_service_pb2_grpc,
+    document_pb2,
+    journal_pb2,
+)
+from tracecode.v1.complaint_pb2 import COMPLAINT_KIND_NO_SALE_KNOWN, COMPLAINT_KIND_SALE_NOT_MINE
 from tracecode.v1.consumer_service_pb2 import (
     CONSUMER_ANSWER_NO_SALE,
     CONSUMER_ANSWER_ONE_SALE,
@@ -166,4 +181,167 @@ def test_who_asks_too_often_is_told_to_wait() -> None:
                 stub.GetCodeSales(request, timeout=5)
             except grpc.RpcError as error:
                 codes.add(error.code())
-    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.FileComplaint(
+                consumer_service_pb2.FileComplaintRequest(
+                    code=BOX, kind=COMPLAINT_KIND_SALE_NOT_MINE, request_id="q1"
+                ),
+                timeout=5,
+            )
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+# --- complaints ---------------------------------------------------------------------------------
+
+
+def complain(ledger: Ledger, person: str = "me", **values: Any) -> consumer_service_pb2.FileComplaintResponse:
+    """Complain of the box: the sale was not mine, but for what is given."""
+    values = {"kind": COMPLAINT_KIND_SALE_NOT_MINE, "request_id": f"of {person}", **values}
+    bought = values.pop("bought", 0)
+    request = consumer_service_pb2.FileComplaintRequest(code=BOX, person_token=person, **values)
+    if bought:
+        request.bought_time.CopyFrom(Timestamp(seconds=bought))
+    return ledger.file_complaint(request)
+
+
+def list_complaints(ledger: Ledger, **values: Any) -> list[complaint_pb2.ComplaintRecord]:
+    """The complaints of a page, the newest first."""
+    return list(ledger.complaints.find(case_service_pb2.ListComplaintsRequest(**values)).complaints)
+
+
+def test_a_complaint_names_the_sales_that_are_not_the_complainants(ledger: Ledger) -> None:
+    """Pins what the ledger adds, that the person is a hash, and that one's own seller is left out."""
+    tell(ledger, sale(SHOP, "S1", NOON, line(BOX), person="me"))
+    tell(ledger, sale(OTHER, "S2", NOON + HOUR, line(BOX), person="you"))
+
+    answer = complain(ledger)
+    (record,) = list_complaints(ledger)
+
+    assert (record.sequence, answer.repeat) == (answer.complaint_sequence, False)
+    assert record.complaint.code == BOX
+    assert list(record.complaint.institution_codes) == [OTHER]
+    (named,) = record.complaint.sale_sequences
+    kept = journal_pb2.JournalEntry.FromString(ledger.engine.entries(named - 1, 1)[0])
+    assert document_pb2.Document.FromString(kept.document.document).document_number == "S2"
+    assert record.complaint.person_token == PersonKey(b"k" * 32).hash("me")
+    assert "医保部门" in answer.advice.zh_cn
+
+
+def test_the_same_complaint_again_is_the_one_that_is_there(ledger: Ledger) -> None:
+    """Pins that neither a retry nor a new request of the same person counts twice, and others do."""
+    tell(ledger, sale(SHOP, "S1", NOON, line(BOX), person="you"))
+
+    first = complain(ledger)
+    retried, anew = complain(ledger), complain(ledger, request_id="once more")
+    other, unnamed = complain(ledger, "her"), complain(ledger, "")
+
+    assert (retried.complaint_sequence, retried.repeat) == (first.complaint_sequence, True)
+    assert (anew.complaint_sequence, anew.repeat) == (first.complaint_sequence, True)
+    assert not other.repeat
+    assert not unnamed.repeat
+    found = ledger.complaints.of_code(read_scan(BOX)[0].key)
+    assert [record.sequence for record in found] == [
+        unnamed.complaint_sequence,
+        other.complaint_sequence,
+        first.complaint_sequence,
+    ]
+    with pytest.raises(FieldInvalid, match="request_id"):
+        complain(ledger, kind=COMPLAINT_KIND_NO_SALE_KNOWN, bought=NOON)
+
+
+def test_a_complaint_that_the_ledger_knows_better_is_refused(ledger: Ledger, clock: Clock) -> None:
+    """Pins that nobody is complained of for one's own purchase, a split pack, or a sale not due yet."""
+    with pytest.raises(ComplaintRefused, match="no sale of it is known"):
+        complain(ledger)
+    with pytest.raises(ComplaintRefused, match="two days"):
+        complain(ledger, kind=COMPLAINT_KIND_NO_SALE_KNOWN, bought=NOON)
+    with pytest.raises(FieldInvalid, match="bought_time"):
+        complain(ledger, kind=COMPLAINT_KIND_NO_SALE_KNOWN)
+    with pytest.raises(FieldInvalid, match="kind"):
+        complain(ledger, kind=0)
+    with pytest.raises(FieldInvalid, match="request_id"):
+        complain(ledger, request_id="")
+
+    clock.seconds = NOON + 3 * DAY
+    assert not complain(ledger, kind=COMPLAINT_KIND_NO_SALE_KNOWN, bought=NOON, institution_code=OTHER).repeat
+    assert list(list_complaints(ledger)[0].complaint.institution_codes) == [OTHER]
+
+    tell(ledger, sale(SHOP, "S1", NOON + 2 * DAY, line(BOX), person="me"))
+    with pytest.raises(ComplaintRefused, match="is yours"):
+        complain(ledger, request_id="2")
+    tell(ledger, sale_return(SHOP, "T1", NOON + 2 * DAY + HOUR, line(BOX), of="S1"))
+    for number in range(2):
+        split = line(BOX, quantity="1", split=True)
+        tell(ledger, sale(SHOP, f"P{number}", NOON + 2 * DAY + (2 + number) * HOUR, split, person="you"))
+    with pytest.raises(ComplaintRefused, match="by the piece"):
+        complain(ledger, request_id="3")
+
+
+def test_a_case_is_opened_on_complaints_and_takes_them_off_the_list(ledger: Ledger) -> None:
+    """Pins the way of a lead: listed by division and institution, in a case, and of which case it is told."""
+    tell(ledger, sale(OTHER, "S1", NOON, line(BOX), person="you"))
+    sequence = complain(ledger).complaint_sequence
+    assert list_complaints(ledger, division_prefix=OTHER[1:5], without_case=True)
+    assert not list_complaints(ledger, division_prefix="99")
+    assert not list_complaints(ledger, institution_code=SHOP)
+
+    request = case_service_pb2.OpenCaseRequest(
+        actor="张三", title="一码多售投诉", origin=case_pb2.CASE_ORIGIN_TIP_OFF
+    )
+    request.tip_off.summary = "持盒人称并非本人购药"
+    request.tip_off.complaint_sequences.append(sequence)
+    case = ledger.desk.open_case(request)
+
+    assert case.institution_code == OTHER
+    assert list(case.tip_off.complaint_sequences) == [sequence]
+    assert not list_complaints(ledger, without_case=True)
+    assert list(list_complaints(ledger, institution_code=OTHER)[0].case_numbers) == [case.case_number]
+    request.institution_code, request.tip_off.complaint_sequences[0] = OTHER, 1
+    with pytest.raises(NotFound, match="entry 1 is no complaint"):
+        ledger.desk.open_case(request)
+
+
+def test_complaints_are_listed_page_by_page(ledger: Ledger) -> None:
+    """Pins that pages join without a gap, the newest first."""
+    tell(ledger, sale(SHOP, "S1", NOON, line(BOX), person="you"))
+    told = [complain(ledger, f"p{number}").complaint_sequence for number in range(5)]
+
+    found: list[int] = []
+    token = ""
+    while True:
+        request = case_service_pb2.ListComplaintsRequest(page_size=2, page_token=token)
+        page = ledger.complaints.find(request)
+        found += [record.sequence for record in page.complaints]
+        token = page.next_page_token
+        if not token:
+            break
+
+    assert found == told[::-1]
+
+
+def test_complaints_are_there_after_a_restart_and_a_rebuild(tmp_path: Path, clock: Clock) -> None:
+    """Pins that the journal alone gives them, byte for byte, also where its index was thrown away."""
+
+    def open_it(name: str = "ledger") -> Ledger:
+        return Ledger.open(tmp_path / name, engine="lmdb", person_key=PersonKey(b"k" * 32), clock_ns=clock)
+
+    with closing(open_it()) as opened:
+        opened.import_institutions(INSTITUTIONS)
+        opened.import_products(PRODUCTS)
+        tell(opened, sale(SHOP, "S1", NOON, line(BOX), person="you"))
+        sequence = complain(opened).complaint_sequence
+        request = case_service_pb2.OpenCaseRequest(
+            actor="张三", title="投诉", origin=case_pb2.CASE_ORIGIN_TIP_OFF
+        )
+        request.tip_off.summary = "投诉"
+        request.tip_off.complaint_sequences.append(sequence)
+        opened.desk.open_case(request)
+        told = list_complaints(opened)
+    assert check(tmp_path / "ledger").ok
+    shutil.rmtree(tmp_path / "ledger" / "index")
+    with closing(open_it()) as opened:
+        assert list_complaints(opened) == told
+        assert complain(opened).complaint_sequence == sequence
+        assert [record.sequence for record in told] == [sequence]
+    assert check(tmp_path / "ledger").ok

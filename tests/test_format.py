@@ -109,6 +109,7 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
             draw_number="CQ-130500-2026-000001", division_code="130500", count=1, etag="7"
         ).SerializeToString(deterministic=True),
     ),
+    "T": (records.complaint_key(1), records.U64.pack(7)),
     "m": (records.meta_key("applied_sequence"), records.U64.pack(5)),
 }
 ENTRY = journal_pb2.JournalEntry(

@@ -54,12 +54,14 @@ from tracecode.history import History, list_columns
 from tracecode.ledger import Ledger, read_key
 from tracecode.v1 import (
     code_pb2,
+    consumer_service_pb2,
     document_pb2,
     finding_pb2,
     history_service_pb2,
     history_service_pb2_grpc,
     journal_pb2,
 )
+from tracecode.v1.complaint_pb2 import COMPLAINT_KIND_SALE_NOT_MINE
 from tracecode.views.lines import extract, read_entries
 from tracecode.views.parquet import ParquetWriter
 from tracecode.views.projector import DIRECTORY
@@ -374,6 +376,21 @@ def test_nobody_sees_beyond_his_divisions(desk: Desk) -> None:
     assert any(told.event.findings for told in life.events if told.masked)
     whole = desk.history.get_code_history(ALL, history_service_pb2.GetCodeHistoryRequest(code=code(1)))
     assert FAR in str(whole)
+    complaint = consumer_service_pb2.FileComplaintRequest(
+        code=code(1), kind=COMPLAINT_KIND_SALE_NOT_MINE, request_id="q1", person_token="somebody"
+    )
+    desk.ledger.file_complaint(complaint)
+    (seen,) = desk.history.get_code_history(
+        ALL, history_service_pb2.GetCodeHistoryRequest(code=code(1))
+    ).complaints
+    (bare,) = desk.history.get_code_history(
+        wang, history_service_pb2.GetCodeHistoryRequest(code=code(1))
+    ).complaints
+    assert FAR in seen.complaint.institution_codes
+    assert seen.complaint.sale_sequences
+    assert (bare.sequence, bare.complaint.kind) == (seen.sequence, seen.complaint.kind)
+    assert not bare.complaint.institution_codes
+    assert not bare.complaint.sale_sequences
     with pytest.raises(AccessDenied, match="nobody is named"):
         desk.history.list_history(Asker(), LINES())
     with pytest.raises(AccessDenied, match="not in the file"):

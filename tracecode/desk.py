@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from google.protobuf import json_format
@@ -74,7 +74,7 @@ class Desk:
         """Open a case; the same request_id of the same actor gets the same case. Raises FieldInvalid,
         FindingInCase."""
         check_references("findings", request.findings)
-        institution_code = request.institution_code or self._institution_of(request.findings)
+        institution_code = request.institution_code or self._institution_of(request)
         check_institution_code("institution_code", institution_code)
         institution = self._engine.institution(institution_code)
         division_code = institution_code[1:7] if institution is None else institution.division_code
@@ -92,11 +92,14 @@ class Desk:
         )
         return self._change(event)
 
-    def _institution_of(self, references: Sequence[case_pb2.FindingReference]) -> str:
-        if not references:
+    def _institution_of(self, request: case_service_pb2.OpenCaseRequest) -> str:
+        sequences = [each.sequence for each in request.findings] or [*request.tip_off.complaint_sequences]
+        if not sequences:
             raise FieldInvalid("institution_code", "is required where there are no findings")
-        values = self._engine.entries(references[0].sequence - 1, 1)
+        values = self._engine.entries(sequences[0] - 1, 1) if sequences[0] else []
         entry = journal_pb2.JournalEntry.FromString(values[0]) if values else journal_pb2.JournalEntry()
+        if entry.HasField("complaint"):
+            return next(iter(entry.complaint.institution_codes), "")
         return document_pb2.Document.FromString(entry.document.document).institution_code
 
     def get_case(self, case_number: str) -> case_pb2.Case:

@@ -69,6 +69,10 @@ class MoveRefused(DeskRefused):
     """The table of moves, or a bound, does not allow it."""
 
 
+class ComplaintRefused(DeskRefused):
+    """The ledger knows better than who complains: no such sale, or none that is not his own."""
+
+
 class FindingInCase(DeskRefused):
     """A finding belongs to one open case at a time; the message names it."""
 

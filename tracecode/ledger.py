@@ -20,6 +20,7 @@ from tracecode import catalogue
 from tracecode.answer import DAY_SECONDS, answer_findings, answer_verdict, to_timestamp
 from tracecode.attachments import ATTACHMENTS, Attachments
 from tracecode.code import key_text, read_scan
+from tracecode.complaints import Complaints
 from tracecode.consumer import answer_consumer
 from tracecode.desk import Desk
 from tracecode.document import (
@@ -92,6 +93,7 @@ class Ledger:
         self._quantities = QuantityView(engine)
         self.desk = Desk(engine, clock_ns, self._check_room, attachments or Attachments(None))
         self.inspections = Inspections(engine, self.desk)
+        self.complaints = Complaints(engine, self.desk)
 
     @classmethod
     def open(
@@ -376,6 +378,16 @@ class Ledger:
         response.code = key_text(key)
         response.as_of.CopyFrom(self._as_of())
         return response
+
+    def file_complaint(
+        self, request: consumer_service_pb2.FileComplaintRequest
+    ) -> consumer_service_pb2.FileComplaintResponse:
+        """Keep what the holder of a box complains of. Raises FieldInvalid, Overloaded."""
+        key = read_key(request.code)
+        check_size("person_token", request.person_token, TOKEN_BYTES_MAX)
+        return self.complaints.file(
+            request, key, self._persons.hash(request.person_token), self._clock_ns() // NS
+        )
 
     def _as_of(self) -> finding_pb2.AsOf:
         return finding_pb2.AsOf(sequence=self.engine.sequence, time=to_timestamp(self._clock_ns()))

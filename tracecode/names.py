@@ -11,6 +11,8 @@ NAMES_ZH = {
     "CASE_STATE_CLOSED": "销号",
     "CASE_ORIGIN_FINDINGS": "疑点",
     "CASE_ORIGIN_TIP_OFF": "举报线索",
+    "COMPLAINT_KIND_SALE_NOT_MINE": "并非本人购药",
+    "COMPLAINT_KIND_NO_SALE_KNOWN": "查无销售记录",
     "CASE_ORIGIN_INSPECTION": "现场检查",
     "CASE_ORIGIN_SCREENING": "大数据筛查",
     "CASE_ORIGIN_SELF_CHECK": "机构自查",

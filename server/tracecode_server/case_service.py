@@ -94,6 +94,11 @@ class CaseService:
         self._desk.note_access(request.actor, peer, EXPORT_EVIDENCE, request, request.reason)
         return parts
 
+    async def ListComplaints(
+        self, request: case_service_pb2.ListComplaintsRequest
+    ) -> case_service_pb2.ListComplaintsResponse:
+        return await self._reads.run(self._ledger.complaints.find, request)
+
     async def ActOnFinding(
         self, request: case_service_pb2.ActOnFindingRequest
     ) -> case_service_pb2.ActOnFindingResponse:

@@ -29,3 +29,13 @@ class ConsumerService:
             return await self._reads.run(self._ledger.get_code_sales, request)
         finally:
             self._limits.leave(peer, stream=False)
+
+    async def FileComplaint(
+        self, request: consumer_service_pb2.FileComplaintRequest
+    ) -> consumer_service_pb2.FileComplaintResponse:
+        peer = PEER.get()
+        self._limits.enter(peer, stream=False)
+        try:
+            return await self._reads.run(self._ledger.file_complaint, request)
+        finally:
+            self._limits.leave(peer, stream=False)

@@ -69,6 +69,11 @@ TABLE: dict[type[BaseException], Row] = {
     errors.MoveRefused: Row(
         grpc.StatusCode.FAILED_PRECONDITION, "MOVE_REFUSED", "当前状态下不能进行此操作，请核对办理流程"
     ),
+    errors.ComplaintRefused: Row(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "COMPLAINT_REFUSED",
+        "按现有销售记录不能受理此投诉，请先查询该追溯码的销售记录",
+    ),
     errors.FindingInCase: Row(
         grpc.StatusCode.FAILED_PRECONDITION, "FINDING_IN_CASE", "该疑点已在其他未销号的案件中"
     ),

@@ -256,6 +256,10 @@ class Messages:
             if self._random.random() < 0.5:
                 message.origin = case_pb2.CASE_ORIGIN_TIP_OFF
                 del message.findings[:]
+        elif name == "TipOff":
+            del message.complaint_sequences[:]
+        elif name == "FileComplaintRequest":
+            message.request_id = message.request_id or "q0"
         elif name == "FindingReference":
             # A finding that many have: the institution of the document.
             message.type = finding_pb2.FINDING_TYPE_ORG_INVALID

@@ -22,6 +22,7 @@ CASE_NUMBER_BYTES_MAX = 32
 REQUEST_ID_BYTES_MAX = 64
 FINDINGS_MAX = 500
 """Findings of a case: what one person can look through; a ring has several cases (ours)."""
+COMPLAINTS_MAX = 100
 ATTACHMENTS_MAX = 200
 OUTCOMES_MAX = 50
 EVENTS_MAX = 2_000
@@ -132,6 +133,9 @@ def _check_opening(opening: case_pb2.CaseOpening) -> None:
     if opening.origin == case_pb2.CASE_ORIGIN_TIP_OFF and not opening.tip_off.summary:
         raise FieldInvalid("tip_off.summary", "is required")
     tip_off = opening.tip_off
+    complaints = tip_off.complaint_sequences
+    if len(complaints) > COMPLAINTS_MAX or len(set(complaints)) < len(complaints):
+        raise FieldInvalid("tip_off.complaint_sequences", f"at most {COMPLAINTS_MAX}, each once")
     check_text("tip_off.tip_off_number", tip_off.tip_off_number, ACTOR_BYTES_MAX)
     check_text("tip_off.channel", tip_off.channel, ACTOR_BYTES_MAX)
     check_text("tip_off.summary", tip_off.summary, NOTE_BYTES_MAX, lines=True)

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import grpc
 
 from tracecode.client.errors import read_failure
-from tracecode.v1 import case_pb2, case_service_pb2, case_service_pb2_grpc
+from tracecode.v1 import case_pb2, case_service_pb2, case_service_pb2_grpc, complaint_pb2
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -61,6 +61,19 @@ class CaseClient:
         while True:
             page = self._call(self._stub.ListCases, asked)
             yield from page.cases
+            asked.page_token = page.next_page_token
+            if not page.next_page_token:
+                return
+
+    def list_complaints(
+        self, request: case_service_pb2.ListComplaintsRequest
+    ) -> Iterator[complaint_pb2.ComplaintRecord]:
+        """The complaints that the request lets through, the newest first, asked for page by page."""
+        asked = case_service_pb2.ListComplaintsRequest()
+        asked.CopyFrom(request)
+        while True:
+            page = self._call(self._stub.ListComplaints, asked)
+            yield from page.complaints
             asked.page_token = page.next_page_token
             if not page.next_page_token:
                 return

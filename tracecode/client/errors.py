@@ -53,8 +53,8 @@ class DocumentConflict(CallFailed, ValueError):
 
 
 class StateConflict(CallFailed, ValueError):
-    """ETAG_STALE, MOVE_REFUSED, FINDING_IN_CASE, LOG_NOT_KEPT: not as the caller saw it, or not allowed
-    from there."""
+    """ETAG_STALE, MOVE_REFUSED, FINDING_IN_CASE, COMPLAINT_REFUSED, LOG_NOT_KEPT: not as the caller saw it,
+    or not allowed from there."""
 
 
 class NotKnown(CallFailed, LookupError):

@@ -34,6 +34,7 @@ from tracecode.v1 import (
     case_pb2,
     catalogue_pb2,
     code_pb2,
+    complaint_pb2,
     document_pb2,
     finding_pb2,
     journal_pb2,
@@ -145,7 +146,8 @@ class DocumentRecord:
 class Engine(Protocol):
     """Judges, keeps and answers. Calls are made by one thread at a time, except that `verify`, `code`,
     `history`, `standing_sales`, `facts`, `document`, `product`, `institution`, `case`, `cases`,
-    `case_events`, `paper`, `paper_events`, `finding_standing` and `entries` MUST be safe beside `record`."""
+    `case_events`, `complaints`, `complaints_of`, `paper`, `paper_events`, `finding_standing` and `entries`
+    MUST be safe beside `record`."""
 
     name: str
 
@@ -232,6 +234,13 @@ class Engine(Protocol):
 
     def case_events(self, case_number: str) -> list[journal_pb2.JournalEntry]:
         """The entries of a case, the first first; empty if there is no such case."""
+
+    def complaints(self, before: int, limit: int) -> list[tuple[int, complaint_pb2.ComplaintRecord]]:
+        """The complaints with ordinals below `before` (0 = all), the newest first, at most `limit`, each with
+        its ordinal."""
+
+    def complaints_of(self, key: bytes) -> list[complaint_pb2.ComplaintRecord]:
+        """The newest complaints about a code, at most 100, the newest first."""
 
     def paper(self, number: str) -> Paper | None:
         """A draw, a self-check or an inspection as it stands, or None."""

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from tracecode.cases import case as cases
 from tracecode.cases import papers
-from tracecode.document import NS, china_day, day_date
+from tracecode.code import read_scan
+from tracecode.document import NS, Operation, china_day, day_date
 from tracecode.engine import records
 from tracecode.engine.contract import DeskAnswer
-from tracecode.errors import DataLoss, EtagStale, FieldInvalid, FindingInCase, NotFound
-from tracecode.v1 import case_pb2, finding_pb2, journal_pb2
+from tracecode.errors import ComplaintRefused, DataLoss, EtagStale, FieldInvalid, FindingInCase, NotFound
+from tracecode.finding import PROVISIONAL_SECONDS
+from tracecode.v1 import case_pb2, complaint_pb2, finding_pb2, journal_pb2
 
 if TYPE_CHECKING:
     # An index applies entries by this module.
@@ -24,10 +28,16 @@ if TYPE_CHECKING:
 QUESTION_BYTES_MAX = 2_000
 METHOD_BYTES_MAX = 200
 
-CONTENTS = frozenset({"case_event", "finding_act", "access_record", *papers.KINDS})
+CONTENTS = frozenset({"case_event", "finding_act", "access_record", "complaint", *papers.KINDS})
 """The contents of entries that are acts at the desk."""
 
 _CASES = "cases"
+_COMPLAINTS = "complaints"
+
+COMPLAINTS_SHOWN_MAX = 100
+"""Of one code: what a person looks through."""
+SALES_NAMED_MAX = 10
+"""Entries that a complaint names; of a kept code a hundred sales may stand."""
 
 
 # --- Reading ------------------------------------------------------------------------------------
@@ -87,6 +97,37 @@ def list_paper_events(store: Store, number: str) -> list[journal_pb2.JournalEntr
     return entries[::-1]
 
 
+def list_complaints(store: Store, before: int, limit: int) -> list[tuple[int, complaint_pb2.ComplaintRecord]]:
+    """The complaints with ordinals below `before` (0 = all), the newest first, at most `limit`."""
+    last = _read_number(store, records.meta_key(_COMPLAINTS))
+    newest = min(before - 1, last) if before else last
+    return [
+        (ordinal, _read_complaint(store, _read_number(store, records.complaint_key(ordinal))))
+        for ordinal in range(newest, max(0, newest - limit), -1)
+    ]
+
+
+def list_complaints_of(store: Store, key: bytes) -> list[complaint_pb2.ComplaintRecord]:
+    """The newest complaints about a code, the newest first."""
+    sequence = _read_number(store, records.code_complaint_key(key))
+    found: list[complaint_pb2.ComplaintRecord] = []
+    while sequence and len(found) < COMPLAINTS_SHOWN_MAX:
+        found.append(_read_complaint(store, sequence))
+        sequence = found[-1].complaint.previous_sequence
+    return found
+
+
+def _read_complaint(store: Store, sequence: int) -> complaint_pb2.ComplaintRecord:
+    entry = read_entry(store, sequence)
+    time_ns = entry.receive_time_ns
+    return complaint_pb2.ComplaintRecord(
+        sequence=sequence,
+        time=Timestamp(seconds=time_ns // NS, nanos=time_ns % NS),
+        complaint=entry.complaint,
+        case_numbers=(store.get(records.complaint_case_key(sequence)) or b"").decode().splitlines(),
+    )
+
+
 def read_entry(store: Store, sequence: int) -> journal_pb2.JournalEntry:
     """An entry that the index names. Raises DataLoss."""
     value = store.entry(sequence)
@@ -128,6 +169,8 @@ def judge(index: Index, entry: journal_pb2.JournalEntry) -> int:
         case "access_record":
             _check_access(entry.access_record)
             return 0
+        case "complaint":
+            return _judge_complaint(index, entry)
         case content if content in papers.KINDS:
             return _judge_paper_event(index, entry)
         case _:
@@ -175,6 +218,7 @@ def _judge_opening(index: Index, entry: journal_pb2.JournalEntry) -> int:
                 return earlier
             raise FieldInvalid("request_id", "was used for another case; make a new one")
     _check_findings(index, "", opening.findings)
+    _check_complaints(store, opening.tip_off.complaint_sequences)
     year = day_date(china_day(entry.receive_time_ns // NS)).year
     serial = _read_number(store, _serial_key(opening.division_code, year)) + 1
     event.case_number = cases.case_number(opening.division_code, year, serial)
@@ -199,6 +243,64 @@ def _check_findings(index: Index, case_number: str, references: Sequence[case_pb
             other = find_case(index.store, in_case)
             if other is not None and other.state != case_pb2.CASE_STATE_CLOSED:
                 raise FindingInCase(f"findings[{position}] is in case {in_case}, which is not closed")
+
+
+def _check_complaints(store: Store, sequences: Sequence[int]) -> None:
+    for sequence in sequences:
+        value = store.entry(sequence) if 0 < sequence <= store.sequence else None
+        if value is None or not journal_pb2.JournalEntry.FromString(value).HasField("complaint"):
+            raise NotFound(f"entry {sequence} is no complaint")
+
+
+def _judge_complaint(index: Index, entry: journal_pb2.JournalEntry) -> int:
+    complaint, store = entry.complaint, index.store
+    key = _code_key(complaint.code)
+    person, kind = complaint.person_token, complaint.kind
+    earlier = _read_number(store, _complaint_request_key(complaint))
+    if earlier:
+        kept = read_entry(store, earlier).complaint
+        if (kept.code, kept.kind, kept.person_token) != (complaint.code, kind, person):
+            raise FieldInvalid("request_id", "was used for another complaint; make a new one")
+        return earlier
+    # A gateway that makes new requests, or somebody who is angry, makes one complaint all the same.
+    earlier = _read_number(store, records.person_complaint_key(key, kind, person))
+    if earlier:
+        return earlier
+    sales = index.standing_sales(key)
+    if kind == complaint_pb2.COMPLAINT_KIND_NO_SALE_KNOWN:
+        if sales:
+            raise ComplaintRefused("a sale of it is known; if it is not yours say SALE_NOT_MINE")
+        if entry.receive_time_ns // NS < complaint.bought_time.seconds + PROVISIONAL_SECONDS:
+            raise ComplaintRefused("pharmacies may report for two days; complain after them")
+    else:
+        if not sales:
+            raise ComplaintRefused("no sale of it is known; after two days say NO_SALE_KNOWN")
+        if all(sale.operation is Operation.SPLIT_SALE for sale in sales):
+            raise ComplaintRefused("the pack is sold by the piece: others rightly hold parts of it")
+        sales = [sale for sale in sales if not person or sale.person != person]
+        if not sales:
+            raise ComplaintRefused("the sale that is known is yours")
+    complaint.ClearField("sale_sequences")
+    complaint.ClearField("institution_codes")
+    complaint.sale_sequences.extend([sale.sequence for sale in sales[:SALES_NAMED_MAX]])
+    sellers = list(dict.fromkeys(sale.institution for sale in sales[:SALES_NAMED_MAX]))
+    if not sellers and complaint.institution_code:
+        sellers = [complaint.institution_code]
+    complaint.institution_codes.extend(sellers)
+    complaint.previous_sequence = _read_number(store, records.code_complaint_key(key))
+    return 0
+
+
+def _code_key(code: str) -> bytes:
+    readings = read_scan(code)
+    if len(readings) != 1 or not readings[0].key:
+        raise FieldInvalid("code", "does not read as one traceability code")
+    return readings[0].key
+
+
+def _complaint_request_key(complaint: complaint_pb2.Complaint) -> bytes:
+    # No actor's name holds a control character, so that nobody at the desk has this one.
+    return records.desk_request_key(f"\x01{complaint.person_token}", complaint.request_id)
 
 
 def check_finding(index: Index, field: str, reference: case_pb2.FindingReference) -> None:
@@ -328,8 +430,22 @@ def apply(store: Store, entry: journal_pb2.JournalEntry) -> None:
             standing.decision = entry.finding_act.decision
             standing.act_sequence = entry.sequence
             _put_standing(store, standing)
+        case "complaint":
+            _apply_complaint(store, entry)
         case content if content in papers.KINDS:
             _apply_paper_event(store, entry)
+
+
+def _apply_complaint(store: Store, entry: journal_pb2.JournalEntry) -> None:
+    complaint = entry.complaint
+    key = _code_key(complaint.code)
+    ordinal = _read_number(store, records.meta_key(_COMPLAINTS)) + 1
+    _put_number(store, records.meta_key(_COMPLAINTS), ordinal)
+    _put_number(store, records.complaint_key(ordinal), entry.sequence)
+    _put_number(store, records.code_complaint_key(key), entry.sequence)
+    person_key = records.person_complaint_key(key, complaint.kind, complaint.person_token)
+    _put_number(store, person_key, entry.sequence)
+    _put_number(store, _complaint_request_key(complaint), entry.sequence)
 
 
 def _apply_case_event(store: Store, entry: journal_pb2.JournalEntry) -> None:
@@ -346,6 +462,10 @@ def _apply_case_event(store: Store, entry: journal_pb2.JournalEntry) -> None:
         _put_number(store, _serial_key(division, int(year)), int(serial))
         if event.request_id:
             _put_number(store, records.desk_request_key(event.actor, event.request_id), entry.sequence)
+    for sequence in event.opening.tip_off.complaint_sequences:
+        key = records.complaint_case_key(sequence)
+        numbers = [*(store.get(key) or b"").decode().splitlines(), event.case_number]
+        store.put(key, "\n".join(numbers).encode())
     after = cases.fold(before, event, entry.sequence, entry.receive_time_ns)
     store.put(records.case_key(ordinal), after.SerializeToString(deterministic=True))
     for reference in (*event.opening.findings, *event.findings_addition.findings):
@@ -390,7 +510,7 @@ def answer(store: Store, entry: journal_pb2.JournalEntry, *, repeat: bool = Fals
         case = find_case(store, entry.case_event.case_number)
     elif entry.HasField("finding_act"):
         finding = find_standing(store, entry.finding_act.finding)
-    elif not entry.HasField("access_record"):
+    elif not (entry.HasField("access_record") or entry.HasField("complaint")):
         kind, event = _paper_event(entry)
         paper = find_paper(store, getattr(event, kind.number))
     return DeskAnswer(entry.sequence, case, finding, paper, repeat)

@@ -615,6 +615,11 @@ class Index:
         """The chain of a code folded, as far as `events` has it."""
         return fold(self.events(key), self.facts)
 
+    def standing_sales(self, key: bytes) -> list[Event]:
+        """The sales of a code that stand now, by time."""
+        steps = [step for step in self.steps(key) if step.event.counted]
+        return [sale.event for sale in steps[-1].after.sales] if steps else []
+
     # What a document means for others.
 
     def targets(self, document: Document) -> list[StoredDocument]:

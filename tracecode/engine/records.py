@@ -61,6 +61,7 @@ class Table(IntEnum):
     DESK_REQUEST = ord("R")
     VIOLATIONS = ord("V")
     PAPER = ord("P")
+    COMPLAINT = ord("T")
     META = ord("m")
 
 
@@ -222,6 +223,26 @@ def desk_request_key(actor: str, request_id: str) -> bytes:
 def paper_key(number: str) -> bytes:
     """Of a draw, a self-check or an inspection by its number (a serialized Draw, SelfCheck, Inspection)."""
     return b"P" + number.encode()
+
+
+def complaint_key(ordinal: int) -> bytes:
+    """Of the ordinal-th complaint of the ledger, from 1 (its entry, u64): the newest needs no scan."""
+    return b"To" + struct.pack(">Q", ordinal)
+
+
+def code_complaint_key(key: bytes) -> bytes:
+    """Of the last complaint about a canonical code (its entry, u64); each names the one before."""
+    return b"Tc" + key
+
+
+def person_complaint_key(key: bytes, kind: int, person: str) -> bytes:
+    """Of what a person complained of a code in this way (its entry, u64): once is enough."""
+    return b"Tp" + bytes([kind, len(key)]) + key + person.encode()
+
+
+def complaint_case_key(sequence: int) -> bytes:
+    """Of a complaint on which cases were opened (their numbers, a line each)."""
+    return b"Tk" + struct.pack(">Q", sequence)
 
 
 def violations_key(institution_code: str) -> bytes:

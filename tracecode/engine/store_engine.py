@@ -49,6 +49,7 @@ from tracecode.v1 import (
     case_pb2,
     catalogue_pb2,
     code_pb2,
+    complaint_pb2,
     document_pb2,
     finding_pb2,
     journal_pb2,
@@ -321,8 +322,7 @@ class StoreEngine:
     def standing_sales(self, key: bytes) -> list[Event]:
         """The sales of a code that stand now, by time."""
         with self._lock:
-            steps = [step for step in self.index.steps(key) if step.event.counted]
-            return [sale.event for sale in steps[-1].after.sales] if steps else []
+            return self.index.standing_sales(key)
 
     def facts(self, institution_code: str) -> InstitutionFacts:
         """What rules ask of an institution, registered or not."""
@@ -457,6 +457,16 @@ class StoreEngine:
         """The entries of a case, the first first."""
         with self._lock:
             return desk.list_events(self.store, case_number)
+
+    def complaints(self, before: int, limit: int) -> list[tuple[int, complaint_pb2.ComplaintRecord]]:
+        """The complaints with ordinals below `before`, the newest first."""
+        with self._lock:
+            return desk.list_complaints(self.store, before, limit)
+
+    def complaints_of(self, key: bytes) -> list[complaint_pb2.ComplaintRecord]:
+        """The newest complaints about a code, the newest first."""
+        with self._lock:
+            return desk.list_complaints_of(self.store, key)
 
     def paper(self, number: str) -> Paper | None:
         """A draw, a self-check or an inspection as it stands, or None."""

@@ -310,6 +310,7 @@ class TipOff(_message.Message):
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     REWARD_FEN_FIELD_NUMBER: _builtins.int
+    COMPLAINT_SEQUENCES_FIELD_NUMBER: _builtins.int
     tip_off_number: _builtins.str
     """The number it has where it was taken, such as that of a 12345 call."""
     channel: _builtins.str
@@ -319,6 +320,10 @@ class TipOff(_message.Message):
     """What the teller was paid 举报奖励, fen."""
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def complaint_sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Complaints of those who hold boxes that the case is about, by their entries; at most 100."""
+
     def __init__(
         self,
         *,
@@ -327,10 +332,11 @@ class TipOff(_message.Message):
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         summary: _builtins.str = ...,
         reward_fen: _builtins.int = ...,
+        complaint_sequences: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "receive_time", b"receive_time", "reward_fen", b"reward_fen", "summary", b"summary", "tip_off_number", b"tip_off_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "complaint_sequences", b"complaint_sequences", "receive_time", b"receive_time", "reward_fen", b"reward_fen", "summary", b"summary", "tip_off_number", b"tip_off_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,57 +23,62 @@ _sym_db = _symbol_database.Default()
 
 
 from tracecode.v1 import case_pb2 as tracecode_dot_v1_dot_case__pb2
+from tracecode.v1 import complaint_pb2 as tracecode_dot_v1_dot_complaint__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftracecode/v1/case_service.proto\x12\x0ctracecode.v1\x1a\x17tracecode/v1/case.proto\"\xfd\x01\n\x0fOpenCaseRequest\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12(\n\x06origin\x18\x03 \x01(\x0e\x32\x18.tracecode.v1.CaseOrigin\x12\x18\n\x10institution_code\x18\x04 \x01(\t\x12\x30\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x1e.tracecode.v1.FindingReference\x12%\n\x07tip_off\x18\x06 \x01(\x0b\x32\x14.tracecode.v1.TipOff\x12\r\n\x05owner\x18\x07 \x01(\t\x12\x0c\n\x04note\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\"4\n\x10OpenCaseResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"%\n\x0eGetCaseRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\"3\n\x0fGetCaseResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"\xb8\x01\n\x10ListCasesRequest\x12\x17\n\x0f\x64ivision_prefix\x18\x01 \x01(\t\x12\'\n\x06states\x18\x02 \x03(\x0e\x32\x17.tracecode.v1.CaseState\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x18\n\x10institution_code\x18\x04 \x01(\t\x12\x12\n\noverdue_on\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"O\n\x11ListCasesResponse\x12!\n\x05\x63\x61ses\x18\x01 \x03(\x0b\x32\x12.tracecode.v1.Case\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x15ListCaseEventsRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\"G\n\x16ListCaseEventsResponse\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.tracecode.v1.CaseEventRecord\"\xd2\x01\n\x12\x41\x64vanceCaseRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12)\n\x08to_state\x18\x04 \x01(\x0e\x32\x17.tracecode.v1.CaseState\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x10\n\x08\x61pprover\x18\x06 \x01(\t\x12+\n\x08outcomes\x18\x07 \x03(\x0b\x32\x19.tracecode.v1.CaseOutcome\x12\x12\n\nreward_fen\x18\x08 \x01(\x03\"7\n\x13\x41\x64vanceCaseResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"b\n\x11\x41ssignCaseRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\"6\n\x12\x41ssignCaseResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"\x86\x01\n\x12\x41\x64\x64\x46indingsRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x30\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x1e.tracecode.v1.FindingReference\x12\x0c\n\x04note\x18\x05 \x01(\t\"7\n\x13\x41\x64\x64\x46indingsResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"`\n\x11\x41ttachFileRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x1e.tracecode.v1.AttachFileHeaderH\x00\x12\x11\n\x07\x63ontent\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x84\x01\n\x10\x41ttachFileHeader\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x0e\n\x06sha256\x18\x07 \x01(\t\"d\n\x12\x41ttachFileResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\x12,\n\nattachment\x18\x02 \x01(\x0b\x32\x18.tracecode.v1.Attachment\"K\n\x15\x45xportEvidenceRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\")\n\x16\x45xportEvidenceResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"\xb1\x01\n\x13\x41\x63tOnFindingRequest\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x1e.tracecode.v1.FindingReference\x12/\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1d.tracecode.v1.FindingDecision\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x19\n\x11previous_sequence\x18\x05 \x01(\x04\"G\n\x14\x41\x63tOnFindingResponse\x12/\n\x08standing\x18\x01 \x01(\x0b\x32\x1d.tracecode.v1.FindingStanding2\xcd\x06\n\x0b\x43\x61seService\x12I\n\x08OpenCase\x12\x1d.tracecode.v1.OpenCaseRequest\x1a\x1e.tracecode.v1.OpenCaseResponse\x12\x46\n\x07GetCase\x12\x1c.tracecode.v1.GetCaseRequest\x1a\x1d.tracecode.v1.GetCaseResponse\x12L\n\tListCases\x12\x1e.tracecode.v1.ListCasesRequest\x1a\x1f.tracecode.v1.ListCasesResponse\x12[\n\x0eListCaseEvents\x12#.tracecode.v1.ListCaseEventsRequest\x1a$.tracecode.v1.ListCaseEventsResponse\x12R\n\x0b\x41\x64vanceCase\x12 .tracecode.v1.AdvanceCaseRequest\x1a!.tracecode.v1.AdvanceCaseResponse\x12O\n\nAssignCase\x12\x1f.tracecode.v1.AssignCaseRequest\x1a .tracecode.v1.AssignCaseResponse\x12R\n\x0b\x41\x64\x64\x46indings\x12 .tracecode.v1.AddFindingsRequest\x1a!.tracecode.v1.AddFindingsResponse\x12Q\n\nAttachFile\x12\x1f.tracecode.v1.AttachFileRequest\x1a .tracecode.v1.AttachFileResponse(\x01\x12]\n\x0e\x45xportEvidence\x12#.tracecode.v1.ExportEvidenceRequest\x1a$.tracecode.v1.ExportEvidenceResponse0\x01\x12U\n\x0c\x41\x63tOnFinding\x12!.tracecode.v1.ActOnFindingRequest\x1a\".tracecode.v1.ActOnFindingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftracecode/v1/case_service.proto\x12\x0ctracecode.v1\x1a\x17tracecode/v1/case.proto\x1a\x1ctracecode/v1/complaint.proto\"\x87\x01\n\x15ListComplaintsRequest\x12\x17\n\x0f\x64ivision_prefix\x18\x01 \x01(\t\x12\x18\n\x10institution_code\x18\x02 \x01(\t\x12\x14\n\x0cwithout_case\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"d\n\x16ListComplaintsResponse\x12\x31\n\ncomplaints\x18\x01 \x03(\x0b\x32\x1d.tracecode.v1.ComplaintRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfd\x01\n\x0fOpenCaseRequest\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12(\n\x06origin\x18\x03 \x01(\x0e\x32\x18.tracecode.v1.CaseOrigin\x12\x18\n\x10institution_code\x18\x04 \x01(\t\x12\x30\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x1e.tracecode.v1.FindingReference\x12%\n\x07tip_off\x18\x06 \x01(\x0b\x32\x14.tracecode.v1.TipOff\x12\r\n\x05owner\x18\x07 \x01(\t\x12\x0c\n\x04note\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\"4\n\x10OpenCaseResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"%\n\x0eGetCaseRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\"3\n\x0fGetCaseResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"\xb8\x01\n\x10ListCasesRequest\x12\x17\n\x0f\x64ivision_prefix\x18\x01 \x01(\t\x12\'\n\x06states\x18\x02 \x03(\x0e\x32\x17.tracecode.v1.CaseState\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x18\n\x10institution_code\x18\x04 \x01(\t\x12\x12\n\noverdue_on\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"O\n\x11ListCasesResponse\x12!\n\x05\x63\x61ses\x18\x01 \x03(\x0b\x32\x12.tracecode.v1.Case\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x15ListCaseEventsRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\"G\n\x16ListCaseEventsResponse\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.tracecode.v1.CaseEventRecord\"\xd2\x01\n\x12\x41\x64vanceCaseRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12)\n\x08to_state\x18\x04 \x01(\x0e\x32\x17.tracecode.v1.CaseState\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x10\n\x08\x61pprover\x18\x06 \x01(\t\x12+\n\x08outcomes\x18\x07 \x03(\x0b\x32\x19.tracecode.v1.CaseOutcome\x12\x12\n\nreward_fen\x18\x08 \x01(\x03\"7\n\x13\x41\x64vanceCaseResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"b\n\x11\x41ssignCaseRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\"6\n\x12\x41ssignCaseResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"\x86\x01\n\x12\x41\x64\x64\x46indingsRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x30\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x1e.tracecode.v1.FindingReference\x12\x0c\n\x04note\x18\x05 \x01(\t\"7\n\x13\x41\x64\x64\x46indingsResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\"`\n\x11\x41ttachFileRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x1e.tracecode.v1.AttachFileHeaderH\x00\x12\x11\n\x07\x63ontent\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x84\x01\n\x10\x41ttachFileHeader\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x0e\n\x06sha256\x18\x07 \x01(\t\"d\n\x12\x41ttachFileResponse\x12 \n\x04\x63\x61se\x18\x01 \x01(\x0b\x32\x12.tracecode.v1.Case\x12,\n\nattachment\x18\x02 \x01(\x0b\x32\x18.tracecode.v1.Attachment\"K\n\x15\x45xportEvidenceRequest\x12\x13\n\x0b\x63\x61se_number\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\")\n\x16\x45xportEvidenceResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"\xb1\x01\n\x13\x41\x63tOnFindingRequest\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x1e.tracecode.v1.FindingReference\x12/\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1d.tracecode.v1.FindingDecision\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x19\n\x11previous_sequence\x18\x05 \x01(\x04\"G\n\x14\x41\x63tOnFindingResponse\x12/\n\x08standing\x18\x01 \x01(\x0b\x32\x1d.tracecode.v1.FindingStanding2\xaa\x07\n\x0b\x43\x61seService\x12I\n\x08OpenCase\x12\x1d.tracecode.v1.OpenCaseRequest\x1a\x1e.tracecode.v1.OpenCaseResponse\x12\x46\n\x07GetCase\x12\x1c.tracecode.v1.GetCaseRequest\x1a\x1d.tracecode.v1.GetCaseResponse\x12L\n\tListCases\x12\x1e.tracecode.v1.ListCasesRequest\x1a\x1f.tracecode.v1.ListCasesResponse\x12[\n\x0eListCaseEvents\x12#.tracecode.v1.ListCaseEventsRequest\x1a$.tracecode.v1.ListCaseEventsResponse\x12R\n\x0b\x41\x64vanceCase\x12 .tracecode.v1.AdvanceCaseRequest\x1a!.tracecode.v1.AdvanceCaseResponse\x12O\n\nAssignCase\x12\x1f.tracecode.v1.AssignCaseRequest\x1a .tracecode.v1.AssignCaseResponse\x12R\n\x0b\x41\x64\x64\x46indings\x12 .tracecode.v1.AddFindingsRequest\x1a!.tracecode.v1.AddFindingsResponse\x12Q\n\nAttachFile\x12\x1f.tracecode.v1.AttachFileRequest\x1a .tracecode.v1.AttachFileResponse(\x01\x12]\n\x0e\x45xportEvidence\x12#.tracecode.v1.ExportEvidenceRequest\x1a$.tracecode.v1.ExportEvidenceResponse0\x01\x12U\n\x0c\x41\x63tOnFinding\x12!.tracecode.v1.ActOnFindingRequest\x1a\".tracecode.v1.ActOnFindingResponse\x12[\n\x0eListComplaints\x12#.tracecode.v1.ListComplaintsRequest\x1a$.tracecode.v1.ListComplaintsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tracecode.v1.case_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPENCASEREQUEST']._serialized_start=75
-  _globals['_OPENCASEREQUEST']._serialized_end=328
-  _globals['_OPENCASERESPONSE']._serialized_start=330
-  _globals['_OPENCASERESPONSE']._serialized_end=382
-  _globals['_GETCASEREQUEST']._serialized_start=384
-  _globals['_GETCASEREQUEST']._serialized_end=421
-  _globals['_GETCASERESPONSE']._serialized_start=423
-  _globals['_GETCASERESPONSE']._serialized_end=474
-  _globals['_LISTCASESREQUEST']._serialized_start=477
-  _globals['_LISTCASESREQUEST']._serialized_end=661
-  _globals['_LISTCASESRESPONSE']._serialized_start=663
-  _globals['_LISTCASESRESPONSE']._serialized_end=742
-  _globals['_LISTCASEEVENTSREQUEST']._serialized_start=744
-  _globals['_LISTCASEEVENTSREQUEST']._serialized_end=788
-  _globals['_LISTCASEEVENTSRESPONSE']._serialized_start=790
-  _globals['_LISTCASEEVENTSRESPONSE']._serialized_end=861
-  _globals['_ADVANCECASEREQUEST']._serialized_start=864
-  _globals['_ADVANCECASEREQUEST']._serialized_end=1074
-  _globals['_ADVANCECASERESPONSE']._serialized_start=1076
-  _globals['_ADVANCECASERESPONSE']._serialized_end=1131
-  _globals['_ASSIGNCASEREQUEST']._serialized_start=1133
-  _globals['_ASSIGNCASEREQUEST']._serialized_end=1231
-  _globals['_ASSIGNCASERESPONSE']._serialized_start=1233
-  _globals['_ASSIGNCASERESPONSE']._serialized_end=1287
-  _globals['_ADDFINDINGSREQUEST']._serialized_start=1290
-  _globals['_ADDFINDINGSREQUEST']._serialized_end=1424
-  _globals['_ADDFINDINGSRESPONSE']._serialized_start=1426
-  _globals['_ADDFINDINGSRESPONSE']._serialized_end=1481
-  _globals['_ATTACHFILEREQUEST']._serialized_start=1483
-  _globals['_ATTACHFILEREQUEST']._serialized_end=1579
-  _globals['_ATTACHFILEHEADER']._serialized_start=1582
-  _globals['_ATTACHFILEHEADER']._serialized_end=1714
-  _globals['_ATTACHFILERESPONSE']._serialized_start=1716
-  _globals['_ATTACHFILERESPONSE']._serialized_end=1816
-  _globals['_EXPORTEVIDENCEREQUEST']._serialized_start=1818
-  _globals['_EXPORTEVIDENCEREQUEST']._serialized_end=1893
-  _globals['_EXPORTEVIDENCERESPONSE']._serialized_start=1895
-  _globals['_EXPORTEVIDENCERESPONSE']._serialized_end=1936
-  _globals['_ACTONFINDINGREQUEST']._serialized_start=1939
-  _globals['_ACTONFINDINGREQUEST']._serialized_end=2116
-  _globals['_ACTONFINDINGRESPONSE']._serialized_start=2118
-  _globals['_ACTONFINDINGRESPONSE']._serialized_end=2189
-  _globals['_CASESERVICE']._serialized_start=2192
-  _globals['_CASESERVICE']._serialized_end=3037
+  _globals['_LISTCOMPLAINTSREQUEST']._serialized_start=105
+  _globals['_LISTCOMPLAINTSREQUEST']._serialized_end=240
+  _globals['_LISTCOMPLAINTSRESPONSE']._serialized_start=242
+  _globals['_LISTCOMPLAINTSRESPONSE']._serialized_end=342
+  _globals['_OPENCASEREQUEST']._serialized_start=345
+  _globals['_OPENCASEREQUEST']._serialized_end=598
+  _globals['_OPENCASERESPONSE']._serialized_start=600
+  _globals['_OPENCASERESPONSE']._serialized_end=652
+  _globals['_GETCASEREQUEST']._serialized_start=654
+  _globals['_GETCASEREQUEST']._serialized_end=691
+  _globals['_GETCASERESPONSE']._serialized_start=693
+  _globals['_GETCASERESPONSE']._serialized_end=744
+  _globals['_LISTCASESREQUEST']._serialized_start=747
+  _globals['_LISTCASESREQUEST']._serialized_end=931
+  _globals['_LISTCASESRESPONSE']._serialized_start=933
+  _globals['_LISTCASESRESPONSE']._serialized_end=1012
+  _globals['_LISTCASEEVENTSREQUEST']._serialized_start=1014
+  _globals['_LISTCASEEVENTSREQUEST']._serialized_end=1058
+  _globals['_LISTCASEEVENTSRESPONSE']._serialized_start=1060
+  _globals['_LISTCASEEVENTSRESPONSE']._serialized_end=1131
+  _globals['_ADVANCECASEREQUEST']._serialized_start=1134
+  _globals['_ADVANCECASEREQUEST']._serialized_end=1344
+  _globals['_ADVANCECASERESPONSE']._serialized_start=1346
+  _globals['_ADVANCECASERESPONSE']._serialized_end=1401
+  _globals['_ASSIGNCASEREQUEST']._serialized_start=1403
+  _globals['_ASSIGNCASEREQUEST']._serialized_end=1501
+  _globals['_ASSIGNCASERESPONSE']._serialized_start=1503
+  _globals['_ASSIGNCASERESPONSE']._serialized_end=1557
+  _globals['_ADDFINDINGSREQUEST']._serialized_start=1560
+  _globals['_ADDFINDINGSREQUEST']._serialized_end=1694
+  _globals['_ADDFINDINGSRESPONSE']._serialized_start=1696
+  _globals['_ADDFINDINGSRESPONSE']._serialized_end=1751
+  _globals['_ATTACHFILEREQUEST']._serialized_start=1753
+  _globals['_ATTACHFILEREQUEST']._serialized_end=1849
+  _globals['_ATTACHFILEHEADER']._serialized_start=1852
+  _globals['_ATTACHFILEHEADER']._serialized_end=1984
+  _globals['_ATTACHFILERESPONSE']._serialized_start=1986
+  _globals['_ATTACHFILERESPONSE']._serialized_end=2086
+  _globals['_EXPORTEVIDENCEREQUEST']._serialized_start=2088
+  _globals['_EXPORTEVIDENCEREQUEST']._serialized_end=2163
+  _globals['_EXPORTEVIDENCERESPONSE']._serialized_start=2165
+  _globals['_EXPORTEVIDENCERESPONSE']._serialized_end=2206
+  _globals['_ACTONFINDINGREQUEST']._serialized_start=2209
+  _globals['_ACTONFINDINGREQUEST']._serialized_end=2386
+  _globals['_ACTONFINDINGRESPONSE']._serialized_start=2388
+  _globals['_ACTONFINDINGRESPONSE']._serialized_end=2459
+  _globals['_CASESERVICE']._serialized_start=2462
+  _globals['_CASESERVICE']._serialized_end=3400
 # @@protoc_insertion_point(module_scope)

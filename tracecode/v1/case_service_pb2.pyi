@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from tracecode.v1 import case_pb2 as _case_pb2
+from tracecode.v1 import complaint_pb2 as _complaint_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,65 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class ListComplaintsRequest(_message.Message):
+    """What is set must hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIVISION_PREFIX_FIELD_NUMBER: _builtins.int
+    INSTITUTION_CODE_FIELD_NUMBER: _builtins.int
+    WITHOUT_CASE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    division_prefix: _builtins.str
+    """The beginning of a division code, of the institutions complained of."""
+    institution_code: _builtins.str
+    without_case: _builtins.bool
+    """Only those on which no case was opened."""
+    page_size: _builtins.int
+    """At most 1,000; 0 = 100. A page may come back short, with a token."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        division_prefix: _builtins.str = ...,
+        institution_code: _builtins.str = ...,
+        without_case: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["division_prefix", b"division_prefix", "institution_code", b"institution_code", "page_size", b"page_size", "page_token", b"page_token", "without_case", b"without_case"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListComplaintsRequest: _TypeAlias = ListComplaintsRequest  # noqa: Y015
+
+@_typing.final
+class ListComplaintsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLAINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def complaints(self) -> _containers.RepeatedCompositeFieldContainer[_complaint_pb2.ComplaintRecord]: ...
+    def __init__(
+        self,
+        *,
+        complaints: _abc.Iterable[_complaint_pb2.ComplaintRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complaints", b"complaints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListComplaintsResponse: _TypeAlias = ListComplaintsResponse  # noqa: Y015
 
 @_typing.final
 class OpenCaseRequest(_message.Message):

@@ -87,6 +87,11 @@ class CaseServiceStub:
                 request_serializer=tracecode_dot_v1_dot_case__service__pb2.ActOnFindingRequest.SerializeToString,
                 response_deserializer=tracecode_dot_v1_dot_case__service__pb2.ActOnFindingResponse.FromString,
                 _registered_method=True)
+        self.ListComplaints = channel.unary_unary(
+                '/tracecode.v1.CaseService/ListComplaints',
+                request_serializer=tracecode_dot_v1_dot_case__service__pb2.ListComplaintsRequest.SerializeToString,
+                response_deserializer=tracecode_dot_v1_dot_case__service__pb2.ListComplaintsResponse.FromString,
+                _registered_method=True)
 
 
 class CaseServiceServicer:
@@ -163,6 +168,13 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListComplaints(self, request, context):
+        """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -215,6 +227,11 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.ActOnFinding,
                     request_deserializer=tracecode_dot_v1_dot_case__service__pb2.ActOnFindingRequest.FromString,
                     response_serializer=tracecode_dot_v1_dot_case__service__pb2.ActOnFindingResponse.SerializeToString,
+            ),
+            'ListComplaints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListComplaints,
+                    request_deserializer=tracecode_dot_v1_dot_case__service__pb2.ListComplaintsRequest.FromString,
+                    response_serializer=tracecode_dot_v1_dot_case__service__pb2.ListComplaintsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -490,6 +507,33 @@ class CaseService:
             '/tracecode.v1.CaseService/ActOnFinding',
             tracecode_dot_v1_dot_case__service__pb2.ActOnFindingRequest.SerializeToString,
             tracecode_dot_v1_dot_case__service__pb2.ActOnFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListComplaints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tracecode.v1.CaseService/ListComplaints',
+            tracecode_dot_v1_dot_case__service__pb2.ListComplaintsRequest.SerializeToString,
+            tracecode_dot_v1_dot_case__service__pb2.ListComplaintsResponse.FromString,
             options,
             channel_credentials,
             insecure,

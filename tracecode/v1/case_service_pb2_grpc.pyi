@@ -55,6 +55,8 @@ class CaseServiceStub:
     """
     ActOnFinding: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.ActOnFindingRequest, _case_service_pb2.ActOnFindingResponse]
     """What a person makes of a finding: confirmed, dismissed, closed, reopened."""
+    ListComplaints: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.ListComplaintsRequest, _case_service_pb2.ListComplaintsResponse]
+    """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off."""
 
 @_typing.type_check_only
 class CaseServiceAsyncStub(CaseServiceStub):
@@ -83,6 +85,8 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """
     ActOnFinding: _aio.UnaryUnaryMultiCallable[_case_service_pb2.ActOnFindingRequest, _case_service_pb2.ActOnFindingResponse]  # type: ignore[assignment]
     """What a person makes of a finding: confirmed, dismissed, closed, reopened."""
+    ListComplaints: _aio.UnaryUnaryMultiCallable[_case_service_pb2.ListComplaintsRequest, _case_service_pb2.ListComplaintsResponse]  # type: ignore[assignment]
+    """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off."""
 
 class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
     """The regulator's desk: cases from a finding to 销号. Whatever is done here is an entry of the journal.
@@ -168,5 +172,13 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_case_service_pb2.ActOnFindingResponse, _abc.Awaitable[_case_service_pb2.ActOnFindingResponse]]:
         """What a person makes of a finding: confirmed, dismissed, closed, reopened."""
+
+    @_abc_1.abstractmethod
+    def ListComplaints(
+        self,
+        request: _case_service_pb2.ListComplaintsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_case_service_pb2.ListComplaintsResponse, _abc.Awaitable[_case_service_pb2.ListComplaintsResponse]]:
+        """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off."""
 
 def add_CaseServiceServicer_to_server(servicer: CaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

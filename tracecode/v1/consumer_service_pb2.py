@@ -23,24 +23,29 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tracecode.v1 import complaint_pb2 as tracecode_dot_v1_dot_complaint__pb2
 from tracecode.v1 import finding_pb2 as tracecode_dot_v1_dot_finding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tracecode/v1/consumer_service.proto\x12\x0ctracecode.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atracecode/v1/finding.proto\"j\n\x13GetCodeSalesRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x14\n\x0cperson_token\x18\x02 \x01(\t\x12/\n\x0b\x62ought_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf6\x01\n\x14GetCodeSalesResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12,\n\x06\x61nswer\x18\x02 \x01(\x0e\x32\x1c.tracecode.v1.ConsumerAnswer\x12\x12\n\nsale_count\x18\x03 \x01(\r\x12)\n\x05sales\x18\x04 \x03(\x0b\x32\x1a.tracecode.v1.ConsumerSale\x12\x13\n\x0bprovisional\x18\x05 \x01(\x08\x12+\n\x06\x61\x64vice\x18\x06 \x01(\x0b\x32\x1b.tracecode.v1.LocalizedText\x12!\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x12.tracecode.v1.AsOf\"P\n\x0c\x43onsumerSale\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x15\n\rdivision_code\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\x08\x12\r\n\x05yours\x18\x04 \x01(\x08*\xfc\x01\n\x0e\x43onsumerAnswer\x12\x1f\n\x1b\x43ONSUMER_ANSWER_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONSUMER_ANSWER_NO_SALE\x10\x01\x12\x1c\n\x18\x43ONSUMER_ANSWER_ONE_SALE\x10\x02\x12\"\n\x1e\x43ONSUMER_ANSWER_ONE_SALE_YOURS\x10\x03\x12&\n\"CONSUMER_ANSWER_ONE_SALE_NOT_YOURS\x10\x04\x12!\n\x1d\x43ONSUMER_ANSWER_SEVERAL_SALES\x10\x05\x12\x1f\n\x1b\x43ONSUMER_ANSWER_SPLIT_SALES\x10\x06\x32h\n\x0f\x43onsumerService\x12U\n\x0cGetCodeSales\x12!.tracecode.v1.GetCodeSalesRequest\x1a\".tracecode.v1.GetCodeSalesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tracecode/v1/consumer_service.proto\x12\x0ctracecode.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctracecode/v1/complaint.proto\x1a\x1atracecode/v1/finding.proto\"j\n\x13GetCodeSalesRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x14\n\x0cperson_token\x18\x02 \x01(\t\x12/\n\x0b\x62ought_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf6\x01\n\x14GetCodeSalesResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12,\n\x06\x61nswer\x18\x02 \x01(\x0e\x32\x1c.tracecode.v1.ConsumerAnswer\x12\x12\n\nsale_count\x18\x03 \x01(\r\x12)\n\x05sales\x18\x04 \x03(\x0b\x32\x1a.tracecode.v1.ConsumerSale\x12\x13\n\x0bprovisional\x18\x05 \x01(\x08\x12+\n\x06\x61\x64vice\x18\x06 \x01(\x0b\x32\x1b.tracecode.v1.LocalizedText\x12!\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x12.tracecode.v1.AsOf\"\xc4\x01\n\x14\x46ileComplaintRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.tracecode.v1.ComplaintKind\x12\x14\n\x0cperson_token\x18\x03 \x01(\t\x12/\n\x0b\x62ought_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10institution_code\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"p\n\x15\x46ileComplaintResponse\x12\x1a\n\x12\x63omplaint_sequence\x18\x01 \x01(\x04\x12\x0e\n\x06repeat\x18\x02 \x01(\x08\x12+\n\x06\x61\x64vice\x18\x03 \x01(\x0b\x32\x1b.tracecode.v1.LocalizedText\"P\n\x0c\x43onsumerSale\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x15\n\rdivision_code\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\x08\x12\r\n\x05yours\x18\x04 \x01(\x08*\xfc\x01\n\x0e\x43onsumerAnswer\x12\x1f\n\x1b\x43ONSUMER_ANSWER_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONSUMER_ANSWER_NO_SALE\x10\x01\x12\x1c\n\x18\x43ONSUMER_ANSWER_ONE_SALE\x10\x02\x12\"\n\x1e\x43ONSUMER_ANSWER_ONE_SALE_YOURS\x10\x03\x12&\n\"CONSUMER_ANSWER_ONE_SALE_NOT_YOURS\x10\x04\x12!\n\x1d\x43ONSUMER_ANSWER_SEVERAL_SALES\x10\x05\x12\x1f\n\x1b\x43ONSUMER_ANSWER_SPLIT_SALES\x10\x06\x32\xc2\x01\n\x0f\x43onsumerService\x12U\n\x0cGetCodeSales\x12!.tracecode.v1.GetCodeSalesRequest\x1a\".tracecode.v1.GetCodeSalesResponse\x12X\n\rFileComplaint\x12\".tracecode.v1.FileComplaintRequest\x1a#.tracecode.v1.FileComplaintResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tracecode.v1.consumer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONSUMERANSWER']._serialized_start=554
-  _globals['_CONSUMERANSWER']._serialized_end=806
-  _globals['_GETCODESALESREQUEST']._serialized_start=114
-  _globals['_GETCODESALESREQUEST']._serialized_end=220
-  _globals['_GETCODESALESRESPONSE']._serialized_start=223
-  _globals['_GETCODESALESRESPONSE']._serialized_end=469
-  _globals['_CONSUMERSALE']._serialized_start=471
-  _globals['_CONSUMERSALE']._serialized_end=551
-  _globals['_CONSUMERSERVICE']._serialized_start=808
-  _globals['_CONSUMERSERVICE']._serialized_end=912
+  _globals['_CONSUMERANSWER']._serialized_start=897
+  _globals['_CONSUMERANSWER']._serialized_end=1149
+  _globals['_GETCODESALESREQUEST']._serialized_start=144
+  _globals['_GETCODESALESREQUEST']._serialized_end=250
+  _globals['_GETCODESALESRESPONSE']._serialized_start=253
+  _globals['_GETCODESALESRESPONSE']._serialized_end=499
+  _globals['_FILECOMPLAINTREQUEST']._serialized_start=502
+  _globals['_FILECOMPLAINTREQUEST']._serialized_end=698
+  _globals['_FILECOMPLAINTRESPONSE']._serialized_start=700
+  _globals['_FILECOMPLAINTRESPONSE']._serialized_end=812
+  _globals['_CONSUMERSALE']._serialized_start=814
+  _globals['_CONSUMERSALE']._serialized_end=894
+  _globals['_CONSUMERSERVICE']._serialized_start=1152
+  _globals['_CONSUMERSERVICE']._serialized_end=1346
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tracecode.v1 import complaint_pb2 as _complaint_pb2
 from tracecode.v1 import finding_pb2 as _finding_pb2
 import builtins as _builtins
 import sys
@@ -137,6 +138,75 @@ class GetCodeSalesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCodeSalesResponse: _TypeAlias = GetCodeSalesResponse  # noqa: Y015
+
+@_typing.final
+class FileComplaintRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PERSON_TOKEN_FIELD_NUMBER: _builtins.int
+    BOUGHT_TIME_FIELD_NUMBER: _builtins.int
+    INSTITUTION_CODE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """As scanned from the box."""
+    kind: _complaint_pb2.ComplaintKind.ValueType
+    person_token: _builtins.str
+    """The insured person who complains, as the tills name him in person_token; empty = not said. Kept as a hash."""
+    institution_code: _builtins.str
+    """The pharmacy's code on the slip; empty = not said."""
+    request_id: _builtins.str
+    """Made by the client and kept over its retries (AIP-155), at most 64 bytes."""
+    @_builtins.property
+    def bought_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        kind: _complaint_pb2.ComplaintKind.ValueType = ...,
+        person_token: _builtins.str = ...,
+        bought_time: _timestamp_pb2.Timestamp | None = ...,
+        institution_code: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bought_time", b"bought_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bought_time", b"bought_time", "code", b"code", "institution_code", b"institution_code", "kind", b"kind", "person_token", b"person_token", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileComplaintRequest: _TypeAlias = FileComplaintRequest  # noqa: Y015
+
+@_typing.final
+class FileComplaintResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLAINT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPEAT_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    complaint_sequence: _builtins.int
+    """By which the desk knows it."""
+    repeat: _builtins.bool
+    """It was there already."""
+    @_builtins.property
+    def advice(self) -> _finding_pb2.LocalizedText:
+        """What happens now."""
+
+    def __init__(
+        self,
+        *,
+        complaint_sequence: _builtins.int = ...,
+        repeat: _builtins.bool = ...,
+        advice: _finding_pb2.LocalizedText | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "complaint_sequence", b"complaint_sequence", "repeat", b"repeat"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileComplaintResponse: _TypeAlias = FileComplaintResponse  # noqa: Y015
 
 @_typing.final
 class ConsumerSale(_message.Message):

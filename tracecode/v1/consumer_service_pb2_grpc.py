@@ -40,6 +40,11 @@ class ConsumerServiceStub:
                 request_serializer=tracecode_dot_v1_dot_consumer__service__pb2.GetCodeSalesRequest.SerializeToString,
                 response_deserializer=tracecode_dot_v1_dot_consumer__service__pb2.GetCodeSalesResponse.FromString,
                 _registered_method=True)
+        self.FileComplaint = channel.unary_unary(
+                '/tracecode.v1.ConsumerService/FileComplaint',
+                request_serializer=tracecode_dot_v1_dot_consumer__service__pb2.FileComplaintRequest.SerializeToString,
+                response_deserializer=tracecode_dot_v1_dot_consumer__service__pb2.FileComplaintResponse.FromString,
+                _registered_method=True)
 
 
 class ConsumerServiceServicer:
@@ -53,6 +58,15 @@ class ConsumerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FileComplaint(self, request, context):
+        """Tells the desk that a sale of the box was not the caller's, or that there is none. Kept as an entry of the
+        journal; the same again, by request_id or by person, box and kind, is the one that is there. Refused where
+        the ledger knows better: the only sale is his, or the time to report it is not over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConsumerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +74,11 @@ def add_ConsumerServiceServicer_to_server(servicer, server):
                     servicer.GetCodeSales,
                     request_deserializer=tracecode_dot_v1_dot_consumer__service__pb2.GetCodeSalesRequest.FromString,
                     response_serializer=tracecode_dot_v1_dot_consumer__service__pb2.GetCodeSalesResponse.SerializeToString,
+            ),
+            'FileComplaint': grpc.unary_unary_rpc_method_handler(
+                    servicer.FileComplaint,
+                    request_deserializer=tracecode_dot_v1_dot_consumer__service__pb2.FileComplaintRequest.FromString,
+                    response_serializer=tracecode_dot_v1_dot_consumer__service__pb2.FileComplaintResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +109,33 @@ class ConsumerService:
             '/tracecode.v1.ConsumerService/GetCodeSales',
             tracecode_dot_v1_dot_consumer__service__pb2.GetCodeSalesRequest.SerializeToString,
             tracecode_dot_v1_dot_consumer__service__pb2.GetCodeSalesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FileComplaint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tracecode.v1.ConsumerService/FileComplaint',
+            tracecode_dot_v1_dot_consumer__service__pb2.FileComplaintRequest.SerializeToString,
+            tracecode_dot_v1_dot_consumer__service__pb2.FileComplaintResponse.FromString,
             options,
             channel_credentials,
             insecure,

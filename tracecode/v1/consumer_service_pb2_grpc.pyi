@@ -35,6 +35,11 @@ class ConsumerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ConsumerServiceAsyncStub: ...
     GetCodeSales: _grpc.UnaryUnaryMultiCallable[_consumer_service_pb2.GetCodeSalesRequest, _consumer_service_pb2.GetCodeSalesResponse]
     """How often the box was sold. A few questions a second from one host; an app's gateway names the person."""
+    FileComplaint: _grpc.UnaryUnaryMultiCallable[_consumer_service_pb2.FileComplaintRequest, _consumer_service_pb2.FileComplaintResponse]
+    """Tells the desk that a sale of the box was not the caller's, or that there is none. Kept as an entry of the
+    journal; the same again, by request_id or by person, box and kind, is the one that is there. Refused where
+    the ledger knows better: the only sale is his, or the time to report it is not over.
+    """
 
 @_typing.type_check_only
 class ConsumerServiceAsyncStub(ConsumerServiceStub):
@@ -43,6 +48,11 @@ class ConsumerServiceAsyncStub(ConsumerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCodeSales: _aio.UnaryUnaryMultiCallable[_consumer_service_pb2.GetCodeSalesRequest, _consumer_service_pb2.GetCodeSalesResponse]  # type: ignore[assignment]
     """How often the box was sold. A few questions a second from one host; an app's gateway names the person."""
+    FileComplaint: _aio.UnaryUnaryMultiCallable[_consumer_service_pb2.FileComplaintRequest, _consumer_service_pb2.FileComplaintResponse]  # type: ignore[assignment]
+    """Tells the desk that a sale of the box was not the caller's, or that there is none. Kept as an entry of the
+    journal; the same again, by request_id or by person, box and kind, is the one that is there. Refused where
+    the ledger knows better: the only sale is his, or the time to report it is not over.
+    """
 
 class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What whoever holds a box may know of it. Tells no institution, no document and no person."""
@@ -54,5 +64,16 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_consumer_service_pb2.GetCodeSalesResponse, _abc.Awaitable[_consumer_service_pb2.GetCodeSalesResponse]]:
         """How often the box was sold. A few questions a second from one host; an app's gateway names the person."""
+
+    @_abc_1.abstractmethod
+    def FileComplaint(
+        self,
+        request: _consumer_service_pb2.FileComplaintRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_consumer_service_pb2.FileComplaintResponse, _abc.Awaitable[_consumer_service_pb2.FileComplaintResponse]]:
+        """Tells the desk that a sale of the box was not the caller's, or that there is none. Kept as an entry of the
+        journal; the same again, by request_id or by person, box and kind, is the one that is there. Refused where
+        the ledger knows better: the only sale is his, or the time to report it is not over.
+        """
 
 def add_ConsumerServiceServicer_to_server(servicer: ConsumerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

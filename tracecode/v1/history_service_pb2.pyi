@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tracecode.v1 import code_pb2 as _code_pb2
+from tracecode.v1 import complaint_pb2 as _complaint_pb2
 from tracecode.v1 import document_pb2 as _document_pb2
 from tracecode.v1 import finding_pb2 as _finding_pb2
 import builtins as _builtins
@@ -480,6 +481,7 @@ class GetCodeHistoryResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    COMPLAINTS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___CodeLifeEvent]: ...
@@ -487,6 +489,12 @@ class GetCodeHistoryResponse(_message.Message):
     def status(self) -> _code_pb2.CodeStatus: ...
     @_builtins.property
     def as_of(self) -> _finding_pb2.AsOf: ...
+    @_builtins.property
+    def complaints(self) -> _containers.RepeatedCompositeFieldContainer[_complaint_pb2.ComplaintRecord]:
+        """Complaints of those who held the box, the newest first, at most 100; with the first page. In divisions that
+        the caller may not see without institutions and entries.
+        """
+
     def __init__(
         self,
         *,
@@ -494,10 +502,11 @@ class GetCodeHistoryResponse(_message.Message):
         next_page_token: _builtins.str = ...,
         status: _code_pb2.CodeStatus | None = ...,
         as_of: _finding_pb2.AsOf | None = ...,
+        complaints: _abc.Iterable[_complaint_pb2.ComplaintRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "events", b"events", "next_page_token", b"next_page_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "complaints", b"complaints", "events", b"events", "next_page_token", b"next_page_token", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,31 +24,32 @@ _sym_db = _symbol_database.Default()
 
 from tracecode.v1 import case_pb2 as tracecode_dot_v1_dot_case__pb2
 from tracecode.v1 import catalogue_pb2 as tracecode_dot_v1_dot_catalogue__pb2
+from tracecode.v1 import complaint_pb2 as tracecode_dot_v1_dot_complaint__pb2
 from tracecode.v1 import finding_pb2 as tracecode_dot_v1_dot_finding__pb2
 from tracecode.v1 import inspection_pb2 as tracecode_dot_v1_dot_inspection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atracecode/v1/journal.proto\x12\x0ctracecode.v1\x1a\x17tracecode/v1/case.proto\x1a\x1ctracecode/v1/catalogue.proto\x1a\x1atracecode/v1/finding.proto\x1a\x1dtracecode/v1/inspection.proto\"\x83\x06\n\x0cJournalEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x17\n\x0freceive_time_ns\x18\x02 \x01(\x03\x12/\n\x08\x64ocument\x18\x03 \x01(\x0b\x32\x1b.tracecode.v1.DocumentEntryH\x00\x12*\n\x08revision\x18\x04 \x01(\x0b\x32\x16.tracecode.v1.RevisionH\x00\x12\x35\n\x0eproduct_import\x18\x05 \x01(\x0b\x32\x1b.tracecode.v1.ProductImportH\x00\x12=\n\x12institution_import\x18\x06 \x01(\x0b\x32\x1f.tracecode.v1.InstitutionImportH\x00\x12/\n\x0bhold_import\x18\x07 \x01(\x0b\x32\x18.tracecode.v1.HoldImportH\x00\x12\x46\n\x17\x63ode_replacement_import\x18\x08 \x01(\x0b\x32#.tracecode.v1.CodeReplacementImportH\x00\x12\x38\n\x10rule_base_change\x18\t \x01(\x0b\x32\x1c.tracecode.v1.RuleBaseChangeH\x00\x12-\n\ncase_event\x18\n \x01(\x0b\x32\x17.tracecode.v1.CaseEventH\x00\x12/\n\x0b\x66inding_act\x18\x0b \x01(\x0b\x32\x18.tracecode.v1.FindingActH\x00\x12\x33\n\raccess_record\x18\x0c \x01(\x0b\x32\x1a.tracecode.v1.AccessRecordH\x00\x12-\n\ndraw_event\x18\r \x01(\x0b\x32\x17.tracecode.v1.DrawEventH\x00\x12\x38\n\x10self_check_event\x18\x0e \x01(\x0b\x32\x1c.tracecode.v1.SelfCheckEventH\x00\x12\x39\n\x10inspection_event\x18\x0f \x01(\x0b\x32\x1d.tracecode.v1.InspectionEventH\x00\x42\t\n\x07\x63ontent\"\xce\x01\n\rDocumentEntry\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x07outcome\x18\x03 \x01(\x0e\x32\x15.tracecode.v1.Outcome\x12\'\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x15.tracecode.v1.Finding\x12\x19\n\x11rule_base_version\x18\x05 \x01(\t\x12\x1a\n\x12previous_sequences\x18\x06 \x03(\x04\x12\x0f\n\x07\x63leared\x18\x07 \x01(\x08\"\x92\x01\n\x08Revision\x12\x18\n\x10revised_sequence\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\r\x12\x16\n\x0e\x63\x61use_sequence\x18\x03 \x01(\x04\x12\'\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x15.tracecode.v1.Finding\x12\x19\n\x11rule_base_version\x18\x05 \x01(\t\"8\n\rProductImport\x12\'\n\x08products\x18\x01 \x03(\x0b\x32\x15.tracecode.v1.Product\"D\n\x11InstitutionImport\x12/\n\x0cinstitutions\x18\x01 \x03(\x0b\x32\x19.tracecode.v1.Institution\"/\n\nHoldImport\x12!\n\x05holds\x18\x01 \x03(\x0b\x32\x12.tracecode.v1.Hold\"Q\n\x15\x43odeReplacementImport\x12\x38\n\x11\x63ode_replacements\x18\x01 \x03(\x0b\x32\x1d.tracecode.v1.CodeReplacement\"\xb6\x01\n\x0eRuleBaseChange\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x10\n\x08\x61pprover\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x01(\t\x12\x1e\n\x16\x65\x66\x66\x65\x63tive_time_seconds\x18\x06 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x07 \x01(\x04\x12\x19\n\x11restored_sequence\x18\x08 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atracecode/v1/journal.proto\x12\x0ctracecode.v1\x1a\x17tracecode/v1/case.proto\x1a\x1ctracecode/v1/catalogue.proto\x1a\x1ctracecode/v1/complaint.proto\x1a\x1atracecode/v1/finding.proto\x1a\x1dtracecode/v1/inspection.proto\"\xb1\x06\n\x0cJournalEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x17\n\x0freceive_time_ns\x18\x02 \x01(\x03\x12/\n\x08\x64ocument\x18\x03 \x01(\x0b\x32\x1b.tracecode.v1.DocumentEntryH\x00\x12*\n\x08revision\x18\x04 \x01(\x0b\x32\x16.tracecode.v1.RevisionH\x00\x12\x35\n\x0eproduct_import\x18\x05 \x01(\x0b\x32\x1b.tracecode.v1.ProductImportH\x00\x12=\n\x12institution_import\x18\x06 \x01(\x0b\x32\x1f.tracecode.v1.InstitutionImportH\x00\x12/\n\x0bhold_import\x18\x07 \x01(\x0b\x32\x18.tracecode.v1.HoldImportH\x00\x12\x46\n\x17\x63ode_replacement_import\x18\x08 \x01(\x0b\x32#.tracecode.v1.CodeReplacementImportH\x00\x12\x38\n\x10rule_base_change\x18\t \x01(\x0b\x32\x1c.tracecode.v1.RuleBaseChangeH\x00\x12-\n\ncase_event\x18\n \x01(\x0b\x32\x17.tracecode.v1.CaseEventH\x00\x12/\n\x0b\x66inding_act\x18\x0b \x01(\x0b\x32\x18.tracecode.v1.FindingActH\x00\x12\x33\n\raccess_record\x18\x0c \x01(\x0b\x32\x1a.tracecode.v1.AccessRecordH\x00\x12-\n\ndraw_event\x18\r \x01(\x0b\x32\x17.tracecode.v1.DrawEventH\x00\x12\x38\n\x10self_check_event\x18\x0e \x01(\x0b\x32\x1c.tracecode.v1.SelfCheckEventH\x00\x12\x39\n\x10inspection_event\x18\x0f \x01(\x0b\x32\x1d.tracecode.v1.InspectionEventH\x00\x12,\n\tcomplaint\x18\x10 \x01(\x0b\x32\x17.tracecode.v1.ComplaintH\x00\x42\t\n\x07\x63ontent\"\xce\x01\n\rDocumentEntry\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x07outcome\x18\x03 \x01(\x0e\x32\x15.tracecode.v1.Outcome\x12\'\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x15.tracecode.v1.Finding\x12\x19\n\x11rule_base_version\x18\x05 \x01(\t\x12\x1a\n\x12previous_sequences\x18\x06 \x03(\x04\x12\x0f\n\x07\x63leared\x18\x07 \x01(\x08\"\x92\x01\n\x08Revision\x12\x18\n\x10revised_sequence\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\r\x12\x16\n\x0e\x63\x61use_sequence\x18\x03 \x01(\x04\x12\'\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x15.tracecode.v1.Finding\x12\x19\n\x11rule_base_version\x18\x05 \x01(\t\"8\n\rProductImport\x12\'\n\x08products\x18\x01 \x03(\x0b\x32\x15.tracecode.v1.Product\"D\n\x11InstitutionImport\x12/\n\x0cinstitutions\x18\x01 \x03(\x0b\x32\x19.tracecode.v1.Institution\"/\n\nHoldImport\x12!\n\x05holds\x18\x01 \x03(\x0b\x32\x12.tracecode.v1.Hold\"Q\n\x15\x43odeReplacementImport\x12\x38\n\x11\x63ode_replacements\x18\x01 \x03(\x0b\x32\x1d.tracecode.v1.CodeReplacement\"\xb6\x01\n\x0eRuleBaseChange\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x10\n\x08\x61pprover\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x01(\t\x12\x1e\n\x16\x65\x66\x66\x65\x63tive_time_seconds\x18\x06 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x07 \x01(\x04\x12\x19\n\x11restored_sequence\x18\x08 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tracecode.v1.journal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOURNALENTRY']._serialized_start=159
-  _globals['_JOURNALENTRY']._serialized_end=930
-  _globals['_DOCUMENTENTRY']._serialized_start=933
-  _globals['_DOCUMENTENTRY']._serialized_end=1139
-  _globals['_REVISION']._serialized_start=1142
-  _globals['_REVISION']._serialized_end=1288
-  _globals['_PRODUCTIMPORT']._serialized_start=1290
-  _globals['_PRODUCTIMPORT']._serialized_end=1346
-  _globals['_INSTITUTIONIMPORT']._serialized_start=1348
-  _globals['_INSTITUTIONIMPORT']._serialized_end=1416
-  _globals['_HOLDIMPORT']._serialized_start=1418
-  _globals['_HOLDIMPORT']._serialized_end=1465
-  _globals['_CODEREPLACEMENTIMPORT']._serialized_start=1467
-  _globals['_CODEREPLACEMENTIMPORT']._serialized_end=1548
-  _globals['_RULEBASECHANGE']._serialized_start=1551
-  _globals['_RULEBASECHANGE']._serialized_end=1733
+  _globals['_JOURNALENTRY']._serialized_start=189
+  _globals['_JOURNALENTRY']._serialized_end=1006
+  _globals['_DOCUMENTENTRY']._serialized_start=1009
+  _globals['_DOCUMENTENTRY']._serialized_end=1215
+  _globals['_REVISION']._serialized_start=1218
+  _globals['_REVISION']._serialized_end=1364
+  _globals['_PRODUCTIMPORT']._serialized_start=1366
+  _globals['_PRODUCTIMPORT']._serialized_end=1422
+  _globals['_INSTITUTIONIMPORT']._serialized_start=1424
+  _globals['_INSTITUTIONIMPORT']._serialized_end=1492
+  _globals['_HOLDIMPORT']._serialized_start=1494
+  _globals['_HOLDIMPORT']._serialized_end=1541
+  _globals['_CODEREPLACEMENTIMPORT']._serialized_start=1543
+  _globals['_CODEREPLACEMENTIMPORT']._serialized_end=1624
+  _globals['_RULEBASECHANGE']._serialized_start=1627
+  _globals['_RULEBASECHANGE']._serialized_end=1809
 # @@protoc_insertion_point(module_scope)

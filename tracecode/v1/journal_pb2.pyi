@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from tracecode.v1 import case_pb2 as _case_pb2
 from tracecode.v1 import catalogue_pb2 as _catalogue_pb2
+from tracecode.v1 import complaint_pb2 as _complaint_pb2
 from tracecode.v1 import finding_pb2 as _finding_pb2
 from tracecode.v1 import inspection_pb2 as _inspection_pb2
 import builtins as _builtins
@@ -43,6 +44,7 @@ class JournalEntry(_message.Message):
     DRAW_EVENT_FIELD_NUMBER: _builtins.int
     SELF_CHECK_EVENT_FIELD_NUMBER: _builtins.int
     INSPECTION_EVENT_FIELD_NUMBER: _builtins.int
+    COMPLAINT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """From 1, without a gap."""
     receive_time_ns: _builtins.int
@@ -75,6 +77,8 @@ class JournalEntry(_message.Message):
     def self_check_event(self) -> _inspection_pb2.SelfCheckEvent: ...
     @_builtins.property
     def inspection_event(self) -> _inspection_pb2.InspectionEvent: ...
+    @_builtins.property
+    def complaint(self) -> _complaint_pb2.Complaint: ...
     def __init__(
         self,
         *,
@@ -93,12 +97,13 @@ class JournalEntry(_message.Message):
         draw_event: _inspection_pb2.DrawEvent | None = ...,
         self_check_event: _inspection_pb2.SelfCheckEvent | None = ...,
         inspection_event: _inspection_pb2.InspectionEvent | None = ...,
+        complaint: _complaint_pb2.Complaint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["access_record", b"access_record", "case_event", b"case_event", "code_replacement_import", b"code_replacement_import", "content", b"content", "document", b"document", "draw_event", b"draw_event", "finding_act", b"finding_act", "hold_import", b"hold_import", "inspection_event", b"inspection_event", "institution_import", b"institution_import", "product_import", b"product_import", "revision", b"revision", "rule_base_change", b"rule_base_change", "self_check_event", b"self_check_event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access_record", b"access_record", "case_event", b"case_event", "code_replacement_import", b"code_replacement_import", "complaint", b"complaint", "content", b"content", "document", b"document", "draw_event", b"draw_event", "finding_act", b"finding_act", "hold_import", b"hold_import", "inspection_event", b"inspection_event", "institution_import", b"institution_import", "product_import", b"product_import", "revision", b"revision", "rule_base_change", b"rule_base_change", "self_check_event", b"self_check_event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_record", b"access_record", "case_event", b"case_event", "code_replacement_import", b"code_replacement_import", "content", b"content", "document", b"document", "draw_event", b"draw_event", "finding_act", b"finding_act", "hold_import", b"hold_import", "inspection_event", b"inspection_event", "institution_import", b"institution_import", "product_import", b"product_import", "receive_time_ns", b"receive_time_ns", "revision", b"revision", "rule_base_change", b"rule_base_change", "self_check_event", b"self_check_event", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_record", b"access_record", "case_event", b"case_event", "code_replacement_import", b"code_replacement_import", "complaint", b"complaint", "content", b"content", "document", b"document", "draw_event", b"draw_event", "finding_act", b"finding_act", "hold_import", b"hold_import", "inspection_event", b"inspection_event", "institution_import", b"institution_import", "product_import", b"product_import", "receive_time_ns", b"receive_time_ns", "revision", b"revision", "rule_base_change", b"rule_base_change", "self_check_event", b"self_check_event", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["document", "revision", "product_import", "institution_import", "hold_import", "code_replacement_import", "rule_base_change", "case_event", "finding_act", "access_record", "draw_event", "self_check_event", "inspection_event"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["document", "revision", "product_import", "institution_import", "hold_import", "code_replacement_import", "rule_base_change", "case_event", "finding_act", "access_record", "draw_event", "self_check_event", "inspection_event", "complaint"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tracecode.client import CaseClient, LedgerClient
 from tracecode.names import say_fen
-from tracecode.v1 import case_pb2, case_service_pb2
+from tracecode.v1 import case_pb2, case_service_pb2, complaint_pb2
 from tracecode.v1.finding_pb2 import FindingType
 from tracecode_server.cli.screen import (
     JsonOption,
@@ -82,6 +82,12 @@ def open_(
         str, typer.Option("--tip-off-number", help="Its number where it came in.")
     ] = "",
     tip_off_channel: Annotated[str, typer.Option("--tip-off-channel", help="12345, letter, visit.")] = "",
+    complaint: Annotated[
+        list[int],
+        typer.Option(
+            "--complaint", metavar="ENTRY", help="A complaint of who holds a box 投诉, by its entry."
+        ),
+    ] = [],  # noqa: B006
     owner: Annotated[str, typer.Option(help="Who is responsible. Default: by the area grid.")] = "",
     note: NoteOption = "",
     server: ServerOption = None,
@@ -89,7 +95,7 @@ def open_(
     language: LanguageOption = None,
 ) -> None:
     """Open a case 立案 on findings or a tip-off."""
-    named = origin or ("tip-off" if tip_off else "findings")
+    named = origin or ("tip-off" if tip_off or complaint else "findings")
     request = case_service_pb2.OpenCaseRequest(
         actor=actor,
         title=title,
@@ -103,6 +109,10 @@ def open_(
         request.tip_off.summary = tip_off
         request.tip_off.tip_off_number = tip_off_number
         request.tip_off.channel = tip_off_channel
+    if complaint:
+        request.tip_off.complaint_sequences.extend(complaint)
+        request.tip_off.summary = tip_off or f"追溯码投诉 {len(complaint)} 件"
+        request.tip_off.channel = tip_off_channel or "追溯码查询"
     with _open_desk(server) as desk:
         _show_case(desk.open_case(request), as_json, language)
 
@@ -171,6 +181,43 @@ def list_(
                 case.institution_code,
                 show(case.title),
                 say_name(case_pb2.CaseOrigin.Name(case.origin), chosen),
+            )
+    if not as_json:
+        open_screen().print(table if table.row_count else Text(term("nothing_listed", chosen), "dim"))
+
+
+@case_app.command()
+def complaints(
+    institution: Annotated[str, typer.Option("--institution", "-i", help="Of this institution.")] = "",
+    division: Annotated[str, typer.Option(help="The beginning of the division code.")] = "",
+    without_case: Annotated[
+        bool, typer.Option("--without-case", help="On which no case was opened.")
+    ] = False,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+    language: LanguageOption = None,
+) -> None:
+    """List what those who hold boxes complained of 投诉线索, the newest first."""
+    chosen = choose_language(language)
+    request = case_service_pb2.ListComplaintsRequest(
+        division_prefix=division, institution_code=institution, without_case=without_case
+    )
+    table = build_table(
+        term(key, chosen) for key in ("sequence", "time", "code", "complaint", "institution", "case")
+    )
+    with _open_desk(server) as desk:
+        for record in desk.list_complaints(request):
+            if as_json:
+                write_json(to_json(record))
+                continue
+            told = record.complaint
+            table.add_row(
+                str(record.sequence),
+                show_time(record.time),
+                told.code,
+                say_name(complaint_pb2.ComplaintKind.Name(told.kind), chosen),
+                " ".join(told.institution_codes),
+                " ".join(record.case_numbers),
             )
     if not as_json:
         open_screen().print(table if table.row_count else Text(term("nothing_listed", chosen), "dim"))

@@ -42,6 +42,7 @@ TERMS = {
     "hint": ("提示", "hint"),
     "holder": ("现持有机构", "held by"),
     "identifier": ("标识码", "identifier"),
+    "complaint": ("投诉", "complaint"),
     "institution": ("机构", "institution"),
     "line": ("行", "line"),
     "looked_for": ("已查找的反证", "Looked for"),
@@ -84,6 +85,7 @@ TERMS = {
 
 _PREFIXES = (
     "CASE_ORIGIN_",
+    "COMPLAINT_KIND_",
     "CASE_OUTCOME_TYPE_",
     "CASE_STATE_",
     "CODE_CLASS_",
