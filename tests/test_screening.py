@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -72,6 +74,8 @@ def test_every_scheme_and_every_double_is_labelled(city: Path) -> None:
         "long_prescriptions",
         "double_scanning_cashier",
         "promotion_day",
+        "daily_patient",
+        "long_illness",
     }
     assert len({scheme.label for scheme in SCHEMES}) == len(SCHEMES)
 
@@ -305,3 +309,99 @@ def test_every_model_has_thresholds_and_every_threshold_a_model() -> None:
             path = Path(__file__).parents[1] / f"tracecode/screening/models/{model.name}.py"
             assert name in path.read_text("utf-8"), (model.name, name)
     assert resale_source.MODEL.kind is Kind.PERSON
+
+
+# --- single models, on rows made by hand --------------------------------------------------------
+
+_EMPTY = {"timestamp[us]": datetime(2026, 1, 1), "date32[day]": date(2026, 1, 1), "bool": False, "string": ""}
+
+
+def make_row(day: date, **values: Any) -> dict[str, Any]:
+    """A row of the lines relation: one insured sale of one box, but for what is given."""
+    row = {
+        field.name: None
+        if field.nullable
+        else _EMPTY.get(str(field.type), 0 if "list" not in str(field.type) else [])
+        for field in LINES
+    }
+    time = datetime(day.year, day.month, day.day, 2)
+    return row | {
+        "business_day": day,
+        "business_time": time,
+        "receive_time": time,
+        "kind": 1,
+        "operation": 2,
+        "stage": 2,
+        "settlement_type": 1,
+        "line_number": 1,
+        "line_rows": 1,
+        "quantity": Decimal(1),
+        "price": Decimal(100),
+        "amount": Decimal(100),
+        "drug_code": "XA01AA",
+        **values,
+    }
+
+
+def screen_rows(rows: list[dict[str, Any]], out: Path, name: str, first: date, last: date) -> list[Lead]:
+    """The leads of one model over these rows, which lie in one file a day as those of a ledger do."""
+    for number, row in enumerate(rows, start=1):
+        row["sequence"] = number
+        row["document_number"] = row["document_number"] or f"D{number}"
+        row["division_code"] = row["division_code"] or row["institution_code"][1:7]
+    days = {row["business_day"] for row in rows}
+    for day in days:
+        folder = out / f"lines/day={day}/division=all"
+        folder.mkdir(parents=True)
+        table = pa.Table.from_pylist([row for row in rows if row["business_day"] == day], LINES)
+        pq.write_table(table, folder / "part-0.parquet")
+    write_register_of([], [], out)
+    models = [model for model in MODELS if model.name == name]
+    return list(run_screening(Relations.under(out), out / "run", first, last, models=models).leads)
+
+
+def test_a_year_end_is_compared_with_the_one_before(tmp_path: Path) -> None:
+    """Pins that the season's own rise a year ago is taken off, up to twofold; swiping then excuses nobody."""
+    new, seasonal, always = (f"P4404020010{number}" for number in (1, 2, 3))
+    rows = []
+
+    def tell(institution: str, last: date, peak: int) -> None:
+        for back in range(60):
+            day = last - timedelta(days=back)
+            amount = Decimal(100 * peak if back < 4 else 100)
+            rows.append(make_row(day, institution_code=institution, amount=amount))
+
+    this, before = date(2026, 12, 30), date(2026, 12, 30) - timedelta(days=364)
+    for institution, peak in ((new, 5), (seasonal, 5), (always, 7)):
+        tell(institution, this, peak)
+    tell(seasonal, before, 2)
+    tell(always, before, 10)
+
+    leads = screen_rows(rows, tmp_path, "year_end_burst", date(2026, 12, 1), date(2026, 12, 31))
+    numbers = {lead.subject: (lead.value, lead.numbers["year_before"]) for lead in leads}
+
+    assert numbers == {new: (5.0, 0.0), always: (3.5, 10.0)}
+    assert "its own third day a year ago was 10.0 times" in leads[1].why_en
+
+
+def test_one_drug_on_one_day_in_two_pooling_areas_is_a_lead_on_the_second_day(tmp_path: Path) -> None:
+    """Pins that a journey is no lead, and that two pharmacies of one town are not far apart."""
+    rows = []
+
+    def buy(person: str, day: int, *institutions: str) -> None:
+        rows.extend(
+            make_row(date(2026, 12, day), person_token=person, institution_code=institution)
+            for institution in institutions
+        )
+
+    here, near, far = "P44040200101", "P44040300101", "P37028100101"
+    for day in (3, 9):
+        buy("two days", day, here, far)
+        buy("neighbours", day, here, near)
+    buy("one journey", 5, here, far)
+    buy("moved house", 4, here)
+    buy("moved house", 20, far)
+
+    leads = screen_rows(rows, tmp_path, "many_pharmacies", date(2026, 12, 1), date(2026, 12, 31))
+
+    assert [(lead.subject, lead.value, lead.support) for lead in leads] == [("two days", 2.0, 2)]

@@ -214,6 +214,11 @@ def test_a_snapshot_outlives_the_files_it_was_made_of(ledger: Path, tmp_path: Pa
     days = {path.parent.parent.name for path in relations.lines}
     assert days == {f"day=2026-12-{day}" for day in (18, 19, 20, 21)}
     assert {path.parent.name for path in take(tmp_path / "one", "3702").lines} == {"division=370202"}
+    later = take_snapshot(
+        directory, tmp_path / "later", date(2027, 12, 19), date(2027, 12, 20), lookback_days=2
+    )
+    # 364 days before its last day: what a year end is compared with.
+    assert max(path.parent.parent.name for path in later.lines) == "day=2026-12-21"
     for path in list_files(directory / DIRECTORY):
         path.unlink()
     assert all(path.stat().st_size for path in relations.lines)

@@ -42,6 +42,8 @@ class Scheme:
     uploads: bool = True
     rare: bool = False
     """Happens once, however large the city is."""
+    visiting: bool = False
+    """It is about a person, who goes where others have their part."""
 
 
 class _Cast:
@@ -50,6 +52,7 @@ class _Cast:
     def __init__(self, city: Region) -> None:
         self._city = city
         self._free = [here for here in city.institutions if here.closed is None and not here.clock_seconds]
+        self._open = tuple(self._free)
         city.rng.shuffle(self._free)
 
     def take(self, letter: str = "P", uploads: bool = True, division: str = "") -> Institution:
@@ -65,6 +68,10 @@ class _Cast:
             f"a city of {len(self._city.institutions)} institutions is too small for frauds of institutions; "
             "it needs at least 40"
         )
+
+    def pass_by(self) -> Institution:
+        """Anybody who is open, with a part or without."""
+        return self._city.rng.choice(self._open)
 
     def take_chain(self) -> list[Institution]:
         """All members of a chain of which nobody has a part."""
@@ -83,7 +90,8 @@ def plan_schemes(city: Region) -> None:
     for scheme in sorted(SCHEMES, key=lambda each: each.letter):
         times = 1 if scheme.rare else max(1, len(city.institutions) // INSTITUTIONS_PER_SCHEME)
         for _ in range(times):
-            scheme.run(city, cast, cast.take(scheme.letter, scheme.uploads))
+            here = cast.pass_by() if scheme.visiting else cast.take(scheme.letter, scheme.uploads)
+            scheme.run(city, cast, here)
 
 
 # --- what schemes are made of -------------------------------------------------------------------
@@ -152,7 +160,7 @@ def _accuse_person(city: Region, person: str, label: str, model: str, *related: 
 
 def _burst_at_year_end(city: Region, cast: _Cast, here: Institution) -> None:
     """突击划卡: what is left on the cards is swiped in the last days of the year."""
-    _accuse(city, here, "year_end_burst", "year_end_burst")
+    _accuse(city, here, "year_end_burst", "year_end_burst", "watch_list_growth")
     for day in _season(city)[-7:]:
         packs = [_choose_pack(city, here) for _ in range(6)]
         boxes = [box for pack in packs for box in _make_boxes(city, here, day, pack, 60)]
@@ -352,7 +360,7 @@ def _collect_cards(city: Region, cast: _Cast, here: Institution) -> None:
 def _oversupply(city: Region, cast: _Cast, here: Institution) -> None:
     """Somebody buys one drug faster than anybody could take it, at three pharmacies in turn."""
     person = city.newcomer()
-    related = ("many_pharmacies", "resale_source", "frequent_purchases")
+    related = ("many_pharmacies", "resale_source", "frequent_purchases", "high_value_basket")
     _accuse_person(city, person, "over_supply", "over_supply", *related)
     near = [there for there in city.institutions if there.division == here.division and there.closed is None]
     places = [here, *city.rng.sample([there for there in near if there is not here], 2)]
@@ -374,6 +382,33 @@ def _roam(city: Region, cast: _Cast, here: Institution) -> None:
         day = min(city.days - 1, 2 + number * 2)
         boxes = _make_boxes(city, place, day, pack, 2)
         _sell(city, place, city.moment(day, 9 + number), boxes, "many_pharmacies", person=person)
+
+
+def _empty_card(city: Region, cast: _Cast, here: Institution) -> None:
+    """A card is emptied: something small is swiped four times a day, at pharmacies in turn."""
+    person = city.newcomer()
+    _accuse_person(city, person, "emptied_card", "frequent_purchases", "many_pharmacies", "high_value_basket")
+    near = [there for there in city.institutions if there.division == here.division and there.closed is None]
+    places = [here, *city.rng.sample([there for there in near if there is not here], 2)]
+    for day in range(city.days // 2, min(city.days, city.days // 2 + 9)):
+        for number, place in enumerate([*places, here]):
+            boxes = _make_boxes(city, place, day, _choose_pack(city, place), 1)
+            _sell(city, place, city.moment(day, 9 + 2.5 * number), boxes, "emptied_card", person=person)
+
+
+def _fill_basket(city: Region, cast: _Cast, here: Institution) -> None:
+    """Somebody buys for a reseller: of all watched drugs some, never too much of one."""
+    person = city.newcomer()
+    related = ("over_supply", "many_pharmacies", "frequent_purchases", "resale_source")
+    _accuse_person(city, person, "watched_basket", "high_value_basket", *related)
+    near = [there for there in city.institutions if there.division == here.division and there.closed is None]
+    places = [here, *city.rng.sample([there for there in near if there is not here], 3)]
+    for number, day in enumerate(range(1, city.days, max(1, city.days // 14))):
+        place = places[number % 4]
+        for _ in range(2):
+            boxes = _make_boxes(city, place, day, _choose_pack(city, place, WATCHED), 2)
+            time = city.moment(day, 9 + number % 8 + city.rng.random())
+            _sell(city, place, time, boxes, "watched_basket", person=person)
 
 
 # --- honest doubles -----------------------------------------------------------------------------
@@ -447,6 +482,28 @@ def _prescribe_for_90_days(city: Region, cast: _Cast, here: Institution) -> None
         _sell(city, here, time, boxes, "long_prescription", fraud=False, person=person)
 
 
+def _come_daily(city: Region, cast: _Cast, here: Institution) -> None:
+    """Somebody whose wound is dressed comes every day for weeks."""
+    person = city.newcomer()
+    city.mark_subject("PERSON", person, "daily_patient")
+    packs = [_choose_pack(city, here) for _ in range(7)]
+    for day in range(city.days):
+        boxes = _make_boxes(city, here, day, packs[day % 7], 1)
+        _sell(city, here, city.moment(day, 9.5), boxes, "daily_patient", fraud=False, person=person)
+
+
+def _live_with_diabetes(city: Region, cast: _Cast, here: Institution) -> None:
+    """All that somebody ever buys are two watched drugs, as the doctor prescribed."""
+    person = city.newcomer()
+    city.mark_subject("PERSON", person, "long_illness")
+    packs = [_choose_pack(city, here, WATCHED) for _ in range(2)]
+    for day in range(1, city.days, 7):
+        for number, pack in enumerate(packs):
+            boxes = _make_boxes(city, here, day, pack, 1)
+            time = city.moment(day, 15 + number / 10)
+            _sell(city, here, time, boxes, "long_illness", fraud=False, person=person)
+
+
 def _scan_twice(city: Region, cast: _Cast, here: Institution) -> None:
     """A new cashier scans the box before once more every other day; each mistake is returned by evening."""
     city.mark_subject("INSTITUTION", here.code, "double_scanning_cashier")
@@ -491,11 +548,15 @@ SCHEMES = (
     Scheme("card_collector", _collect_cards),
     Scheme("over_supply", _oversupply, uploads=False),
     Scheme("many_pharmacies", _roam, uploads=False),
+    Scheme("emptied_card", _empty_card, visiting=True),
+    Scheme("watched_basket", _fill_basket, visiting=True),
     Scheme("busy_hospital", _be_busy, letter="H", uploads=False, rare=True),
     Scheme("village_doctor", _serve_village, letter="H", uploads=False),
     Scheme("care_home", _supply_care_home, uploads=False),
     Scheme("chain_transfers", _move_within_chain, uploads=False, rare=True),
     Scheme("long_prescription", _prescribe_for_90_days, uploads=False),
+    Scheme("daily_patient", _come_daily, visiting=True),
+    Scheme("long_illness", _live_with_diabetes, visiting=True),
     Scheme("double_scanning_cashier", _scan_twice, uploads=False),
     Scheme("promotion_day", _hold_promotion, uploads=False),
 )

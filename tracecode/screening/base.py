@@ -6,9 +6,10 @@ model need not know of either. Sales before the period are kept as `in_period` =
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -16,8 +17,14 @@ import duckdb
 from tracecode.product import GRADE_SAME, swap_grade
 from tracecode.views.lines import DELETIONS, FINDINGS, LINES
 
-__all__ = ["BASE", "BaseTable", "Relations", "make_macros"]
+__all__ = ["BASE", "BaseTable", "Relations", "find_year_before", "lies_in", "make_macros"]
 
+YEAR_DAYS = 364
+"""Whole weeks, so that a day is compared with the same weekday of the year before."""
+BASELINE_DAYS = 56
+"""Days before the period a year ago that are read with it."""
+
+_DAY = re.compile(r"/day=([0-9-]{10})/")
 
 _SCHEMAS = {"lines": LINES, "findings": FINDINGS, "deletions": DELETIONS}
 
@@ -92,6 +99,18 @@ def make_macros(
             f"CREATE OR REPLACE TEMP VIEW {name} AS "
             f"SELECT * FROM read_parquet([{files}], hive_partitioning = false){within}"
         )
+    before = [
+        _quote(path)
+        for path in relations.lines
+        if lies_in(path, *find_year_before(first, last, lookback_days))
+    ]
+    source = f"read_parquet([{', '.join(before)}], hive_partitioning = false)" if before else "lines"
+    begin, end = find_year_before(first, last, lookback_days)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW lines_year_before AS SELECT * FROM {source} "
+        f"WHERE business_day BETWEEN DATE '{begin}' AND DATE '{end}'"
+        + (f" AND division_code LIKE '{int(division)}%'" if division else "")
+    )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE institution AS SELECT *, left(institution_code, 1) AS letter "
         f"FROM read_parquet({_quote(relations.institutions)})"
@@ -115,6 +134,19 @@ def make_macros(
         "CREATE OR REPLACE TEMP MACRO deleted_kind(kind) AS "
         "CASE kind WHEN 6 THEN 1 WHEN 5 THEN 2 WHEN 3 THEN 3 WHEN 4 THEN 3 WHEN 1 THEN 4 WHEN 2 THEN 4 END"
     )
+
+
+def find_year_before(first: date, last: date, lookback_days: int) -> tuple[date, date]:
+    """The days that `lines_year_before` holds: the period a year ago and what it is compared with then, but
+    none that `lines` holds. The second lies before the first where there are none."""
+    begin = first - timedelta(days=YEAR_DAYS + BASELINE_DAYS)
+    return begin, min(last - timedelta(days=YEAR_DAYS), first - timedelta(days=lookback_days + 1))
+
+
+def lies_in(path: Path, first: date, last: date) -> bool:
+    """Whether a file of lines may hold rows of these days, by the day that its folder names."""
+    named = _DAY.search(str(path))
+    return named is None or first <= date.fromisoformat(named[1]) <= last
 
 
 def _quote(path: Path) -> str:

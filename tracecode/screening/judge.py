@@ -56,6 +56,12 @@ class _Group:
     deviation: float
 
 
+_SAID_ELSEWHERE = frozenset(
+    ("subject", "value", "support", "peer_group", "peer_count", "peer_median", "peer_deviation")
+)
+"""Columns that a lead has fields for."""
+
+
 def judge(model: Model, measured: pa.Table, peers: Mapping[str, Peer], thresholds: Thresholds) -> list[Lead]:
     """The leads of one model, the gravest first."""
     limits = thresholds.models[model.name]
@@ -64,7 +70,7 @@ def judge(model: Model, measured: pa.Table, peers: Mapping[str, Peer], threshold
     leads = []
     for subject, row in rows.items():
         value, support = float(row["value"] or 0), int(row["support"] or 0)
-        group = groups.get(subject)
+        group = groups.get(subject) or _read_group(row)
         z = None
         if group is not None:
             deviation = max(group.deviation, limits.mad_floor)
@@ -86,7 +92,7 @@ def judge(model: Model, measured: pa.Table, peers: Mapping[str, Peer], threshold
         if met is None:
             continue
         level, condition = met
-        numbers = {name: cell for name, cell in row.items() if name not in ("subject", "value", "support")}
+        numbers = {name: cell for name, cell in row.items() if name not in _SAID_ELSEWHERE}
         said = {
             **{name: 0 if cell is None else cell for name, cell in numbers.items()},
             "value": value,
@@ -119,6 +125,18 @@ def judge(model: Model, measured: pa.Table, peers: Mapping[str, Peer], threshold
         )
     leads.sort(key=lambda each: (each.level is not Level.ALERT, -each.strength, -each.value, each.subject))
     return [replace(lead, rank=place) for place, lead in enumerate(leads, start=1)]
+
+
+def _read_group(row: Mapping[str, Any]) -> _Group | None:
+    """The peers that the model found by itself: persons are too many to be compared here."""
+    if "peer_deviation" not in row:
+        return None
+    return _Group(
+        row["peer_group"],
+        int(row["peer_count"]),
+        float(row["peer_median"] or 0),
+        float(row["peer_deviation"] or 0),
+    )
 
 
 def _weigh(level: Level, z: float | None, by_peers: bool, thresholds: Thresholds) -> float:

@@ -52,7 +52,9 @@ class Model:
 
     `sql` reads the tables of base.py and gives one row for each subject in which it sees anything: `subject`,
     `value` (the statistic), `support` (how many codes, lines or days it rests on) and further columns, which
-    are numbers for the reason. `$name` in it is a parameter of the model's table in thresholds.toml.
+    are numbers for the reason. Persons are compared with others by the SQL itself, which then gives their
+    `peer_group`, `peer_count`, `peer_median` and `peer_deviation`. `$name` in it is a parameter
+    of the model's table in thresholds.toml.
     """
 
     name: str

@@ -12,10 +12,11 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from tracecode.screening.base import Relations
+from tracecode.screening.base import Relations, find_year_before
 from tracecode.screening.write import write_register_of
 from tracecode.views.projector import DIRECTORY
 from tracecode.views.register import read_register
@@ -50,7 +51,8 @@ def take_snapshot(
     told = folder / TOLD
     question = {"first": str(first), "last": str(last), "lookback_days": lookback_days, "division": division}
     if not told.exists() or json.loads(told.read_text("utf-8"))["question"] != question:
-        sequence = _link(directory / DIRECTORY, folder, first - timedelta(days=lookback_days), last, division)
+        spans = ((first - timedelta(days=lookback_days), last), find_year_before(first, last, lookback_days))
+        sequence = _link(directory / DIRECTORY, folder, spans, division)
         write_register_of(*read_register(directory), folder)
         begun = told.with_suffix(".new")
         begun.write_text(json.dumps({"question": question, "sequence": sequence}), "utf-8")
@@ -68,7 +70,7 @@ def drop_snapshot(out: Path) -> None:
     shutil.rmtree(out / FILES, ignore_errors=True)
 
 
-def _link(views: Path, folder: Path, first: date, last: date, division: str) -> int:
+def _link(views: Path, folder: Path, spans: Sequence[tuple[date, date]], division: str) -> int:
     """Link the files that count; up to which entry rows are in them."""
     for _ in range(TRIES_MAX):
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,7 +81,8 @@ def _link(views: Path, folder: Path, first: date, last: date, division: str) -> 
             for path in paths:
                 place = _PLACE.match(path)
                 if place is not None and not (
-                    str(first) <= place[1] <= str(last) and place[2].startswith(division)
+                    any(str(first) <= place[1] <= str(last) for first, last in spans)
+                    and place[2].startswith(division)
                 ):
                     continue
                 target = folder / path

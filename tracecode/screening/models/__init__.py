@@ -4,6 +4,8 @@ from tracecode.screening.model import Model
 from tracecode.screening.models import (
     deletions,
     duplicate_rate,
+    frequent_purchases,
+    high_value_basket,
     identity_cluster,
     late_uploads,
     many_pharmacies,
@@ -48,5 +50,7 @@ MODELS: tuple[Model, ...] = (
     resale_source.MODEL,
     over_supply.MODEL,
     many_pharmacies.MODEL,
+    frequent_purchases.MODEL,
+    high_value_basket.MODEL,
     identity_cluster.MODEL,
 )

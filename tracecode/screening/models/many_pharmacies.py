@@ -4,31 +4,45 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="many_pharmacies",
-    version=2,
+    version=3,
     kind=Kind.PERSON,
     title_zh="多店购药",
     title_en="many pharmacies",
     inputs=("sale",),
+    # A pooling area is the first four digits of a division: two of them are farther apart than a walk.
     sql="""
     WITH bought AS (
-        SELECT DISTINCT person_token, drug_code, institution_code, division_code, business_day FROM sale
-        WHERE insured AND person_token <> '' AND business_day > last_day() - 180
+        SELECT DISTINCT person_token, drug_code, institution_code, left(division_code, 4) AS area,
+               business_day
+        FROM sale WHERE insured AND person_token <> '' AND business_day > last_day() - 180
+    ), several AS (
+        SELECT person_token, drug_code FROM bought GROUP BY person_token, drug_code
+        HAVING count(DISTINCT institution_code) >= $institutions_min
+            OR (min(area) <> max(area) AND count(*) >= 2 * $far_days_min)
+    ), looked_at AS (
+        SELECT bought.* FROM bought JOIN several USING (person_token, drug_code)
     ), wide AS (
         SELECT a.person_token, a.drug_code, a.business_day,
-               count(DISTINCT b.institution_code) AS institutions,
-               count(DISTINCT b.division_code) FILTER (a.business_day = b.business_day)
-                   AS divisions_a_day
-        FROM bought AS a JOIN bought AS b ON a.person_token = b.person_token AND a.drug_code = b.drug_code
+               count(DISTINCT b.institution_code) AS institutions
+        FROM looked_at AS a JOIN looked_at AS b
+          ON a.person_token = b.person_token AND a.drug_code = b.drug_code
          AND b.business_day BETWEEN a.business_day AND a.business_day + CAST($window_days AS INTEGER)
-        WHERE (a.person_token, a.drug_code) IN (
-            SELECT (person_token, drug_code) FROM bought GROUP BY person_token, drug_code
-            HAVING count(DISTINCT institution_code) >= $institutions_min)
         GROUP BY ALL
+    ), far AS (
+        SELECT person_token, drug_code, count(*) AS far_days FROM (
+            SELECT person_token, drug_code, business_day FROM looked_at
+            GROUP BY ALL HAVING min(area) <> max(area)
+        ) GROUP BY ALL
+    ), drug AS (
+        SELECT person_token, drug_code, max(institutions) AS institutions,
+               arg_max(business_day, institutions) AS since, any_value(coalesce(far_days, 0)) AS far_days
+        FROM wide LEFT JOIN far USING (person_token, drug_code) GROUP BY person_token, drug_code
     )
-    SELECT person_token AS subject, max(institutions)::DOUBLE AS value, max(institutions) AS support,
-           arg_max(drug_code, institutions) AS drug, arg_max(business_day, institutions)::VARCHAR AS since,
-           max(divisions_a_day) AS divisions_a_day
-    FROM wide GROUP BY person_token HAVING max(institutions) >= $institutions_min
+    SELECT person_token AS subject, institutions::DOUBLE AS value, far_days AS support, drug_code AS drug,
+           since::VARCHAR AS since
+    FROM drug WHERE institutions >= $institutions_min OR far_days >= $far_days_min
+    QUALIFY row_number() OVER (PARTITION BY person_token
+        ORDER BY institutions >= $institutions_min DESC, far_days DESC, institutions DESC, drug_code) = 1
     """,
     evidence="""
     SELECT subject, institution_code, sequence, code FROM led
@@ -36,11 +50,11 @@ MODEL = Model(
     WHERE insured
     """,
     why_zh=(
-        "自 {since} 起 30 天内在 {support} 家机构购买同一药品 {drug}；同日最多涉及 {divisions_a_day}"
-        " 个统筹区划"
+        "自 {since} 起 30 天内在 {value:.0f} 家机构购买同一药品 {drug}；"
+        "同一天在两个统筹区购买同一药品共 {support} 天"
     ),
     why_en=(
-        "bought {drug} at {support} institutions within 30 days from {since}; at most "
-        "{divisions_a_day} divisions on one day"
+        "bought {drug} at {value:.0f} institutions within 30 days from {since}; on {support} days the same "
+        "drug in two pooling areas"
     ),
 )
