@@ -6,7 +6,10 @@ real service. All else is asked over a real socket, or by the commands.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -30,7 +33,12 @@ from tracecode.screening.base import Relations
 from tracecode.screening.runs import RunRequest, RunState, create_run, execute_run, list_runs
 from tracecode.screening.snapshot import drop_snapshot, take_snapshot
 from tracecode.v1 import case_pb2, screening_service_pb2
-from tracecode.v1.screening_service_pb2 import ListLeadsRequest, ListScoresRequest, StartScreeningRequest
+from tracecode.v1.screening_service_pb2 import (
+    LEAD_KIND_INSTITUTION,
+    ListLeadsRequest,
+    ListScoresRequest,
+    StartScreeningRequest,
+)
 from tracecode.views.parquet import list_files
 from tracecode.views.projector import DIRECTORY, rebuild
 from tracecode.views.register import read_register
@@ -99,7 +107,7 @@ def wait(client: LedgerClient, name: str) -> screening_service_pb2.Screening:
 
 
 def test_a_ring_is_found_beside_the_service_and_becomes_a_case(
-    process: ServerProcess, sellers: set[str]
+    process: ServerProcess, sellers: set[str], tmp_path: Path
 ) -> None:
     """Pins the way from records to leads with their entries, to grades, and to a case with the lead in it."""
     request = StartScreeningRequest(first_day=PERIOD[0], last_day=PERIOD[1], models=RING)
@@ -123,6 +131,27 @@ def test_a_ring_is_found_beside_the_service_and_becomes_a_case(
                 assert place.sequence in {event.sequence for event in events}
         assert [score.credit for score in scores] == sorted(score.credit for score in scores)
         assert sellers <= {score.subject for score in scores if score.grade in "CD"}
+
+        listed = run("screening", "candidates", name, "--server", process.address)
+        weights = {row["institution_code"]: row for row in csv.DictReader(io.StringIO(listed.stdout))}
+        graded = {score.subject: score for score in scores if score.kind == LEAD_KIND_INSTITUTION}
+        assert set(weights) == set(graded)
+        for code, row in weights.items():
+            assert (row["grade"], row["weight"]) == (
+                graded[code].grade,
+                {"A": "1", "B": "2", "C": "4", "D": "8"}[graded[code].grade],
+            )
+        (tmp_path / "candidates.csv").write_text(listed.stdout)
+        announced = run(
+            *("draw", "announce", str(tmp_path / "candidates.csv"), "--title", "季度抽查"),
+            *("--division", "440402", "--inspector", "wang", "--inspector", "li"),
+            *("--seed-source", "lottery", "--actor", "wang", "--server", process.address),
+        )
+        draw = json.loads(announced.stdout)
+        assert draw["count"] == math.ceil(len(weights) / 20)
+        assert {int(row["weight"]) for row in weights.values()} == {
+            each["weight"] for each in draw["candidates"]
+        }
 
         chosen = sold[0].lead_id
         arguments = ("screening", "open-case", name, chosen, "--actor", "wang", "--server", process.address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from tracecode_server.cli.screen import to_json, write_json
 from tracecode_server.cli.target import SERVER_DEFAULT, ServerOption, open_target
 
 SCANS_PER_MESSAGE = 1_000
+SHARE_PERCENT = 5.0
+"""比例一般不低于 5%: what is drawn each quarter at least."""
 
 draw_app = typer.Typer(name="draw", help="A random draw 双随机 by a published seed.", no_args_is_help=True)
 self_check_app = typer.Typer(
@@ -34,21 +37,27 @@ def announce(
     candidates: Annotated[Path, typer.Argument(metavar="CSV", help="institution_code,weight (1 to 100).")],
     title: Annotated[str, typer.Option(help="What is drawn for.")],
     division: Annotated[str, typer.Option(help="Division code, six digits.")],
-    count: Annotated[int, typer.Option(min=1, help="How many institutions.")],
     inspector: Annotated[list[str], typer.Option(help="Who may be sent; at least two.")],
     seed_source: Annotated[str, typer.Option(help="Where the seed will come from, in public.")],
     actor: ActorOption,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many institutions.", show_default="by --share")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.1, max=100, metavar="PERCENT", help="Of the list, at least.")
+    ] = SHARE_PERCENT,
     server: ServerOption = None,
 ) -> None:
     """Say what will be drawn from, before the seed is known."""
+    listed = list(_read_candidates(candidates))
     request = inspection_service_pb2.AnnounceDrawRequest(
         actor=actor,
         title=title,
         division_code=division,
-        count=count,
+        count=count or math.ceil(len(listed) * share / 100),
         inspectors=inspector,
         seed_source=seed_source,
-        candidates=list(_read_candidates(candidates)),
+        candidates=listed,
     )
     with _open_desk(server) as desk:
         _say(desk.announce_draw(request))

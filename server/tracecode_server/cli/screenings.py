@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -15,9 +17,16 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from tracecode.cases.draw import WEIGHT_MAX
 from tracecode.client import LedgerClient
 from tracecode.v1 import case_pb2, case_service_pb2, screening_service_pb2
-from tracecode.v1.screening_service_pb2 import Lead, ListLeadsRequest, ListScoresRequest, Screening
+from tracecode.v1.screening_service_pb2 import (
+    LEAD_KIND_INSTITUTION,
+    Lead,
+    ListLeadsRequest,
+    ListScoresRequest,
+    Screening,
+)
 from tracecode_server.cli.case import ActorOption
 from tracecode_server.cli.exit_code import ExitCode
 from tracecode_server.cli.screen import (
@@ -172,6 +181,26 @@ def scores(
             show(why, 400),
         )
     open_screen().print(table)
+
+
+@screening_app.command("candidates")
+def candidates(
+    name: NameArgument,
+    division: Annotated[str, typer.Option(help="The beginning of the division code.")] = "",
+    server: ServerOption = None,
+) -> None:
+    """The list of a random draw 双随机 as CSV: who is graded worse is likelier to be drawn.
+
+    An institution's weight is twice its inspection factor: A 1, B 2, C 4, D 8.
+    """
+    request = ListScoresRequest(screening_id=name, kind=LEAD_KIND_INSTITUTION)
+    with _open(server) as client:
+        found = {score.subject: score for score in client.screenings.list_scores(request)}
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(("institution_code", "weight", "grade"))
+    for code, score in sorted(found.items()):
+        if code[1:7].startswith(division):
+            rows.writerow((code, max(1, min(WEIGHT_MAX, round(2 * score.inspection_factor))), score.grade))
 
 
 @screening_app.command("open-case")
