@@ -25,6 +25,7 @@ from tracecode.reports.period import Period
 from tracecode.v1 import case_pb2
 from tracecode.views.lines import DELETIONS, ENTRIES_MAX, FINDINGS, LINES, read_lines
 from tracecode.views.projector import DIRECTORY
+from tracecode.views.standing import select_deleted, select_second_reports, took_place
 from tracecode.views.store import ViewStore
 
 LOOK_AROUND = timedelta(days=1)
@@ -69,42 +70,16 @@ DERIVED = (
           AND (end_day IS NULL OR end_day > last_day())
         """,
     ),
+    Derived("deleted", "Documents that were taken back.", select_deleted("line", "deletion")),
     Derived(
-        "taken_back",
-        "Documents that a deletion took back, as docs of tracecode/views/lines.py say it.",
-        """
-        SELECT l.sequence FROM deletion AS d JOIN line AS l
-          ON l.institution_code = d.institution_code AND d.deleted_type = deleted_type_of(l.kind)
-         AND l.document_number = d.deleted_document_number
-        WHERE d.deleted_document_number <> '' AND l.corrects_document_number = ''
-          AND l.business_time <= d.business_time
-        UNION
-        SELECT l.sequence FROM deletion AS d JOIN line AS l
-          ON l.institution_code = d.institution_code AND d.deleted_type = deleted_type_of(l.kind)
-         AND l.batch_serial = d.batch_serial
-        WHERE d.deleted_document_number = '' AND l.corrects_document_number = ''
-          AND l.business_time <= d.business_time
-        """,
-    ),
-    Derived(
-        "settled_twice",
-        "Settlements that the inventory channel reported: the settlement channel's copy is no other sale.",
-        """
-        SELECT DISTINCT institution_code, settlement_id FROM line
-        WHERE kind = 1 AND settlement_id <> '' AND channel <> 1 AND NOT refused
-          AND sequence NOT IN (SELECT sequence FROM taken_back)
-        """,
+        "second_report",
+        "Documents of the settlement channel whose sale the inventory channel reported, too: no other sale.",
+        select_second_reports("line"),
     ),
     Derived(
         "counted",
         "Rows of the period's lines that took place, each sale once.",
-        """
-        SELECT * FROM line AS l
-        WHERE l.in_period AND NOT l.refused AND l.sequence NOT IN (SELECT sequence FROM taken_back)
-          AND NOT (l.kind = 1 AND l.channel = 1 AND l.settlement_id <> ''
-                   AND (l.institution_code, l.settlement_id) IN
-                       (SELECT (institution_code, settlement_id) FROM settled_twice))
-        """,
+        f"SELECT * FROM line WHERE in_period AND {took_place()}",
     ),
     Derived(
         "document",
@@ -114,7 +89,7 @@ DERIVED = (
                any_value(division_code) AS division_code, any_value(business_day) AS business_day,
                any_value(document_number) AS document_number, any_value(kind) AS kind,
                bool_or(refused) AS refused,
-               sequence IN (SELECT sequence FROM taken_back) AS deleted,
+               sequence IN (SELECT sequence FROM deleted) AS deleted,
                CAST(date_diff('second', any_value(business_time), any_value(receive_time)) AS BIGINT)
                    AS delay_seconds
         FROM line WHERE in_period GROUP BY sequence
@@ -227,10 +202,6 @@ def fill_source(
         except (duckdb.IOException, FileNotFoundError):
             if attempt == TRIES - 1:
                 raise EngineStopped("the files of the views change too fast to be read; try again") from None
-    connection.execute(
-        "CREATE MACRO deleted_type_of(kind) AS CASE kind WHEN 6 THEN 1 WHEN 5 THEN 2 WHEN 3 THEN 3 "
-        "WHEN 4 THEN 3 WHEN 1 THEN 4 WHEN 2 THEN 4 END"
-    )
     for table in DERIVED:
         connection.execute(f"CREATE TABLE {table.name} AS {table.sql}")
 

@@ -16,6 +16,7 @@ import duckdb
 
 from tracecode.product import GRADE_SAME, swap_grade
 from tracecode.views.lines import DELETIONS, FINDINGS, LINES
+from tracecode.views.standing import select_second_reports, select_taken_back, took_place
 
 __all__ = ["BASE", "BaseTable", "Relations", "find_year_before", "lies_in", "make_macros"]
 
@@ -130,10 +131,6 @@ def make_macros(
         "CREATE OR REPLACE TEMP MACRO is_exempt(findings, drug_code) AS "
         f"list_has_any(findings, [{findings}]) OR {drugs}"
     )
-    connection.execute(
-        "CREATE OR REPLACE TEMP MACRO deleted_kind(kind) AS "
-        "CASE kind WHEN 6 THEN 1 WHEN 5 THEN 2 WHEN 3 THEN 3 WHEN 4 THEN 3 WHEN 1 THEN 4 WHEN 2 THEN 4 END"
-    )
 
 
 def find_year_before(first: date, last: date, lookback_days: int) -> tuple[date, date]:
@@ -172,44 +169,28 @@ BASE = (
     BaseTable(
         "deleted",
         "Documents that were taken back, and by whose deletion.",
-        """
+        f"""
         SELECT document.sequence, document.institution_code, document.business_time,
                max(document.severity) AS severity, bool_or(document.corrected) AS corrected,
                max(document.deletion_time) AS deletion_time
         FROM (
-            SELECT l.sequence, l.institution_code, l.business_time, l.severity,
-                   d.business_time AS deletion_time,
-                   EXISTS (SELECT 1 FROM lines AS c
-                           WHERE c.institution_code = l.institution_code
-                             AND c.corrects_document_number = l.document_number) AS corrected
-            FROM deletions AS d JOIN lines AS l
-              ON l.institution_code = d.institution_code AND d.deleted_type = deleted_kind(l.kind)
-             AND l.document_number = d.deleted_document_number
-            WHERE d.deleted_document_number <> '' AND l.corrects_document_number = ''
-              AND l.business_time <= d.business_time AND NOT l.refused
-            UNION ALL
-            SELECT l.sequence, l.institution_code, l.business_time, l.severity, d.business_time, true
-            FROM deletions AS d JOIN lines AS l
-              ON l.institution_code = d.institution_code AND d.deleted_type = deleted_kind(l.kind)
-             AND l.batch_serial = d.batch_serial
-            WHERE d.deleted_document_number = '' AND l.corrects_document_number = ''
-              AND l.business_time <= d.business_time AND NOT l.refused
+            SELECT sequence, institution_code, business_time, severity, deletion_time,
+                   NOT by_number OR (institution_code, document_number) IN (
+                       SELECT (institution_code, corrects_document_number) FROM lines
+                       WHERE corrects_document_number <> '') AS corrected
+            FROM ({select_taken_back()}) WHERE NOT refused
         ) AS document GROUP BY ALL
         """,
     ),
     BaseTable(
-        "settled_twice",
-        "Settlements that the inventory channel reported: the settlement channel's copy is no other sale.",
-        """
-        SELECT DISTINCT institution_code, settlement_id FROM lines
-        WHERE kind = 1 AND settlement_id <> '' AND channel <> 1 AND NOT refused
-          AND sequence NOT IN (SELECT sequence FROM deleted)
-        """,
+        "second_report",
+        "Documents of the settlement channel whose sale the inventory channel reported, too: no other sale.",
+        select_second_reports(),
     ),
     BaseTable(
         "sale",
         "Rows of sales that took place, each once.",
-        """
+        f"""
         SELECT l.sequence, l.receive_time, l.business_time, l.business_day, l.institution_code,
                l.division_code, l.settlement_type = 1 AS insured,
                coalesce(nullif(l.settlement_id, ''), nullif(l.visit_number, ''), l.document_number)
@@ -219,11 +200,7 @@ BASE = (
                is_exempt(l.findings, l.drug_code) AS exempt, l.severity,
                l.business_day >= first_day() AS in_period
         FROM lines AS l
-        WHERE l.kind = 1 AND NOT l.refused
-          AND l.sequence NOT IN (SELECT sequence FROM deleted)
-          AND NOT (l.channel = 1 AND l.settlement_id <> ''
-                   AND (l.institution_code, l.settlement_id) IN
-                       (SELECT (institution_code, settlement_id) FROM settled_twice))
+        WHERE kind = 1 AND {took_place()}
         """,
     ),
     BaseTable(
@@ -272,9 +249,8 @@ BASE = (
         "inbound",
         "Codes that came in at an institution: delivered, moved there, or found there at the beginning.",
         """
-        SELECT institution_code, code, min(business_time) AS business_time FROM lines
+        SELECT DISTINCT institution_code, code FROM lines
         WHERE operation IN (1, 7) AND code IS NOT NULL AND NOT refused
-        GROUP BY institution_code, code
         """,
     ),
     BaseTable(

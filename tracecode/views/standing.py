@@ -8,7 +8,11 @@ of findings `entry <= n`) gives what counted when n was the last.
 
 from __future__ import annotations
 
-from tracecode.document import DELETED_TYPES
+from tracecode.document import DELETED_TYPES, DocumentKind
+from tracecode.v1 import document_pb2
+
+SALE = int(DocumentKind.SALE)
+SETTLEMENT = int(document_pb2.CHANNEL_SETTLEMENT)
 
 
 def select_standing_findings(findings: str = "findings") -> str:
@@ -25,32 +29,59 @@ def deleted_type(kind: str = "kind") -> str:
     return f"CASE {kind} {cases} END"
 
 
-def select_deleted(lines: str = "lines", deletions: str = "deletions") -> str:
-    """The documents that were taken back (`sequence`), and the first deletion that did
-    (`deleted_by_sequence`)."""
+def select_taken_back(lines: str = "lines", deletions: str = "deletions") -> str:
+    """The rows of LINES that were taken back, each once for every deletion that did: which it is
+    (`deleted_by_sequence`), when it was made (`deletion_time`), and whether it named the document
+    (`by_number`) or a batch."""
 
-    def join(condition: str) -> str:
+    def join(by_number: bool, condition: str) -> str:
         return (
-            f"SELECT l.sequence, d.sequence AS deletion FROM {deletions} AS d JOIN {lines} AS l "
-            f"ON l.institution_code = d.institution_code AND {deleted_type('l.kind')} = d.deleted_type "
+            f"SELECT l.*, d.sequence AS deleted_by_sequence, d.business_time AS deletion_time, "
+            f"{str(by_number).lower()} AS by_number FROM {lines} AS l JOIN {deletions} AS d "
+            f"ON d.institution_code = l.institution_code AND d.deleted_type = {deleted_type('l.kind')} "
             f"AND {condition} AND l.corrects_document_number = '' AND l.business_time <= d.business_time"
         )
 
-    by_number = join("l.document_number = d.deleted_document_number AND d.deleted_document_number <> ''")
-    by_batch = join(
-        "l.batch_serial = d.batch_serial AND d.deleted_document_number = '' AND d.batch_serial <> ''"
+    number = join(True, "l.document_number = d.deleted_document_number AND d.deleted_document_number <> ''")
+    batch = join(
+        False, "l.batch_serial = d.batch_serial AND d.deleted_document_number = '' AND d.batch_serial <> ''"
     )
+    return f"{number} UNION ALL {batch}"
+
+
+def select_deleted(lines: str = "lines", deletions: str = "deletions") -> str:
+    """The documents that were taken back (`sequence`), and the first deletion that did
+    (`deleted_by_sequence`)."""
     return (
-        "SELECT sequence, min(deletion) AS deleted_by_sequence FROM "
-        f"({by_number} UNION ALL {by_batch}) GROUP BY sequence"
+        "SELECT sequence, min(deleted_by_sequence) AS deleted_by_sequence FROM "
+        f"({select_taken_back(lines, deletions)}) GROUP BY sequence"
     )
 
 
-def select_took_place(lines: str = "lines", deletions: str = "deletions") -> str:
-    """The rows of LINES that took place: neither refused nor taken back."""
+def select_second_reports(lines: str = "lines", deleted: str = "deleted") -> str:
+    """The documents (`sequence`) in which the settlement channel reports a sale that stands by a document of
+    the inventory channel: no other sale.
+
+    `deleted` has the sequences of documents that were taken back.
+    """
+    sales = f"FROM {lines} WHERE kind = {SALE} AND settlement_id <> ''"
+    return f"""
+        SELECT DISTINCT sequence FROM (
+            SELECT sequence, institution_code, settlement_id {sales} AND channel = {SETTLEMENT}
+        ) SEMI JOIN (
+            SELECT institution_code, settlement_id {sales} AND channel <> {SETTLEMENT} AND NOT refused
+            AND sequence NOT IN (SELECT sequence FROM {deleted})
+        ) USING (institution_code, settlement_id)"""
+
+
+def took_place(deleted: str = "deleted", second_reports: str = "second_report") -> str:
+    """Whether a row of LINES took place and is no second report of a sale, as an SQL condition.
+
+    `deleted` has what `select_deleted` gives, `second_reports` what `select_second_reports` does.
+    """
     return (
-        f"SELECT * FROM {lines} WHERE NOT refused "
-        f"AND sequence NOT IN (SELECT sequence FROM ({select_deleted(lines, deletions)}))"
+        f"NOT refused AND sequence NOT IN (SELECT sequence FROM {deleted}) "
+        f"AND sequence NOT IN (SELECT sequence FROM {second_reports})"
     )
 
 
