@@ -66,14 +66,22 @@ MODEL = Model(
         "care_home",
     ),
     sql="""
-    WITH bought AS (
+    WITH frequent AS (
+        -- Who did not come often enough alone did not come often enough with others.
+        SELECT institution_code, person_token FROM sale
+        WHERE in_period AND insured AND person_token <> '' GROUP BY institution_code, person_token
+        HAVING count(*) >= $days_min
+    ), present AS (
+        SELECT institution_code, person_token, count(DISTINCT business_day) AS days
+        FROM sale SEMI JOIN frequent USING (institution_code, person_token)
+        WHERE in_period AND insured GROUP BY institution_code, person_token
+        HAVING count(DISTINCT business_day) >= $days_min
+    ), bought AS (
         SELECT institution_code, terminal_id, drug_code, person_token, min(business_time) AS time,
                any_value(business_day) AS business_day
-        FROM sale WHERE in_period AND insured AND person_token <> '' AND terminal_id <> ''
+        FROM sale SEMI JOIN present USING (institution_code, person_token)
+        WHERE in_period AND insured AND terminal_id <> ''
         GROUP BY institution_code, terminal_id, drug_code, person_token, settlement
-    ), present AS (
-        SELECT institution_code, person_token, count(DISTINCT business_day) AS days FROM sale
-        WHERE in_period AND insured AND person_token <> '' GROUP BY institution_code, person_token
     ), paired AS (
         SELECT a.institution_code, a.person_token AS person, b.person_token AS other,
                count(DISTINCT a.business_day) AS days

@@ -11,10 +11,15 @@ MODEL = Model(
     inputs=("sale",),
     # A pooling area is the first four digits of a division: two of them are farther apart than a walk.
     sql="""
-    WITH bought AS (
+    WITH often AS (
+        SELECT person_token, drug_code FROM sale
+        WHERE insured AND person_token <> '' AND business_day > last_day() - 180
+        GROUP BY person_token, drug_code HAVING count(*) >= least($institutions_min, 2 * $far_days_min)
+    ), bought AS (
         SELECT DISTINCT person_token, drug_code, institution_code, left(division_code, 4) AS area,
                business_day
-        FROM sale WHERE insured AND person_token <> '' AND business_day > last_day() - 180
+        FROM sale SEMI JOIN often USING (person_token, drug_code)
+        WHERE insured AND business_day > last_day() - 180
     ), several AS (
         SELECT person_token, drug_code FROM bought GROUP BY person_token, drug_code
         HAVING count(DISTINCT institution_code) >= $institutions_min

@@ -21,9 +21,8 @@ MODEL = Model(
           AND NOT is_exempt(findings, drug_code)
         GROUP BY institution_code
     ), sold AS (
-        SELECT institution_code, code, min(business_time) AS business_time FROM sale
+        SELECT DISTINCT institution_code, code FROM sale
         WHERE in_period AND code IS NOT NULL AND product IS NOT NULL
-        GROUP BY institution_code, code
     )
     SELECT s.institution_code AS subject, avg((i.code IS NULL)::INT) AS value,
            count(*) FILTER (i.code IS NULL) AS support, count(*) AS codes_sold,

@@ -13,10 +13,26 @@ MODEL = Model(
         "lines",
     ),
     sql="""
-    WITH sold AS (
+    WITH timed AS (
+        SELECT institution_code, product, lot, list_sort(list(epoch_us(business_time) // 1000000)) AS seconds
+        FROM sale WHERE in_period AND code IS NOT NULL AND product IS NOT NULL AND lot <> '' AND NOT split
+        GROUP BY institution_code, product, lot HAVING count(*) >= $run_codes
+    ), close AS (
+        -- Times alone show of most lots that they have neither signal of time; the order of all codes of a
+        -- month need not be asked.
+        SELECT institution_code, product, lot FROM timed
+        WHERE $signals_min < 2 OR $gap_share_min <= 0
+           OR list_min(list_transform(range(1, CAST(len(seconds) - $run_codes + 2 AS BIGINT)),
+                  lambda place: seconds[place + CAST($run_codes AS INTEGER) - 1] - seconds[place]))
+              <= $run_seconds_max
+           OR len(list_filter(range(1, len(seconds)),
+                  lambda place: seconds[place + 1] - seconds[place] <= $gap_seconds_max))
+              >= $gap_share_min * ($run_codes - 1)
+    ), sold AS (
         SELECT hash(institution_code, product, lot) AS lot_key, institution_code, lot, code,
                min(business_time) AS time, min(sequence) AS sequence, min(hash(settlement)) AS bill
-        FROM sale WHERE in_period AND code IS NOT NULL AND product IS NOT NULL AND lot <> '' AND NOT split
+        FROM sale SEMI JOIN close USING (institution_code, product, lot)
+        WHERE in_period AND code IS NOT NULL AND NOT split
         GROUP BY institution_code, product, lot, code
     ), paced AS (
         SELECT lot_key, code, bill, time, sequence, lag(code) OVER lot_order AS previous_code,

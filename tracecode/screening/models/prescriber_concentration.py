@@ -14,22 +14,23 @@ MODEL = Model(
         SELECT institution_code, prescriber_token, settlement, min(business_time) AS time, count(*) AS lines
         FROM sale WHERE in_period AND prescriber_token <> '' GROUP BY ALL
     ), hourly AS (
-        SELECT institution_code, prescriber_token, sum(lines) AS lines, max(prescriptions) AS peak FROM (
+        SELECT institution_code, prescriber_token, sum(lines)::BIGINT AS lines, max(prescriptions) AS peak
+        FROM (
             SELECT institution_code, prescriber_token, date_trunc('hour', time) AS hour, sum(lines) AS lines,
                    count(*) AS prescriptions
             FROM prescribed GROUP BY ALL
         ) GROUP BY ALL
-    ), shared AS (
-        SELECT institution_code, prescriber_token, lines, peak,
-               lines / sum(lines) OVER (PARTITION BY institution_code) AS share
-        FROM hourly
+    ), counted AS (
+        SELECT institution_code, sum(lines)::BIGINT AS lines, max(lines) AS most,
+               arg_max(prescriber_token, lines) AS prescriber, max(peak) AS peak,
+               sum(lines * lines)::DOUBLE AS squares, count(*) AS prescribers
+        FROM hourly GROUP BY institution_code
     )
     SELECT institution_code AS subject,
-           CASE WHEN max(peak) > $peak_max THEN 1 WHEN institution_code LIKE 'P%' THEN max(share) ELSE 0 END
-               AS value, max(share) AS share,
-           sum(lines)::BIGINT AS support, arg_max(prescriber_token, share) AS prescriber,
-           max(peak) AS peak, sum(share * share) AS concentration, count(*) AS prescribers
-    FROM shared GROUP BY institution_code
+           CASE WHEN peak > $peak_max THEN 1 WHEN institution_code LIKE 'P%' THEN most / lines ELSE 0 END
+               AS value, most / lines AS share, lines AS support, prescriber, peak,
+           squares / (lines * lines) AS concentration, prescribers
+    FROM counted
     """,
     evidence="""
     SELECT subject, institution_code, sequence, '' AS code FROM led

@@ -2,6 +2,12 @@
 
 from tracecode.screening.model import Kind, Model
 
+_WATCHED = """SELECT drug_code FROM sale GROUP BY drug_code
+        HAVING list_has_any([min(drug_code)[:1], min(drug_code)[:2], min(drug_code)[:3], min(drug_code)[:4],
+                             min(drug_code)[:5], min(drug_code)[:6], min(drug_code)[:7]],
+                            CAST($watch_list AS VARCHAR[]))"""
+"""A condition on an aggregate is asked of each drug; DuckDB would ask one on the drug itself of each line."""
+
 MODEL = Model(
     name="watch_list_growth",
     version=2,
@@ -9,15 +15,15 @@ MODEL = Model(
     title_zh="重点药品增长",
     title_en="watch-list growth",
     inputs=("sale",),
-    sql="""
-    WITH watched AS (
+    sql=f"""
+    WITH drugs AS (
+        {_WATCHED}
+    ), watched AS (
         SELECT institution_code,
                business_day >= last_day() - CAST((last_day() - first_day()) // 2 AS INTEGER) AS recent,
                sum(amount)::DOUBLE AS amount, count(*) AS lines
-        FROM sale
+        FROM sale SEMI JOIN drugs USING (drug_code)
         WHERE in_period AND amount IS NOT NULL
-          AND list_has_any([drug_code[:1], drug_code[:2], drug_code[:3], drug_code[:4], drug_code[:5],
-                            drug_code[:6], drug_code[:7]], CAST($watch_list AS VARCHAR[]))
         GROUP BY ALL
     )
     SELECT institution_code AS subject,
@@ -28,12 +34,11 @@ MODEL = Model(
            coalesce(sum(amount) FILTER (NOT recent), 0) AS before_amount
     FROM watched GROUP BY institution_code
     """,
-    evidence="""
+    evidence=f"""
     SELECT institution_code AS subject, institution_code, sequence, code FROM sale
     WHERE institution_code IN (SELECT subject FROM led) AND in_period AND amount IS NOT NULL
       AND business_day >= last_day() - CAST((last_day() - first_day()) // 2 AS INTEGER)
-      AND list_has_any([drug_code[:1], drug_code[:2], drug_code[:3], drug_code[:4], drug_code[:5],
-                        drug_code[:6], drug_code[:7]], CAST($watch_list AS VARCHAR[]))
+      AND drug_code IN ({_WATCHED})
     """,
     why_zh=(
         "重点药品销售额由前半期 {before_amount:.0f} 元升至后半期 {recent_amount:.0f} 元，为 {value:.1f} "
