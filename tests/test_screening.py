@@ -29,6 +29,8 @@ from tracecode.screening.write import write_register_of
 from tracecode.views.lines import LINES
 
 THRESHOLDS = Thresholds.default()
+SMALL_MEMORY = "40MB"
+"""Less than the tables of the small city take."""
 DEFAULT_TEXT = (Path(__file__).parents[1] / "tracecode/screening/thresholds.toml").read_text("utf-8")
 
 
@@ -173,11 +175,32 @@ def test_a_division_is_screened_alone(scored: ScreeningScore, work: Path, tmp_pa
 
 
 def test_memory_is_bounded_by_a_setting(scored: ScreeningScore, work: Path, tmp_path: Path) -> None:
-    """Pins that the setting reaches DuckDB: what cannot fit is refused instead of taken."""
+    """Pins that the setting reaches DuckDB: what cannot fit in memory goes to disk, with the same leads, and
+    where not even that suffices the run is refused."""
     period = scored.summary.first, scored.summary.last
+    some = tuple(model for model in MODELS if model.name in ("duplicate_rate", "no_code_share"))
+    spilled: list[str] = []
 
+    def look(done: int, total: int, what: str) -> None:
+        spilled.extend(path.name for path in (tmp_path / "spill").glob("*"))
+
+    summary = run_screening(
+        find_relations(work),
+        tmp_path,
+        *period,
+        models=some,
+        memory_limit=SMALL_MEMORY,
+        threads=1,
+        progress=look,
+    )
+
+    assert spilled
+    names = {model.name for model in some}
+    assert [(lead.model, lead.subject, lead.support) for lead in summary.leads] == [
+        (lead.model, lead.subject, lead.support) for lead in scored.summary.leads if lead.model in names
+    ]
     with pytest.raises(duckdb.Error, match=r"[Mm]emory"):
-        run_screening(find_relations(work), tmp_path, *period, memory_limit="1MB")
+        run_screening(find_relations(work), tmp_path / "less", *period, memory_limit="1MB")
 
 
 def test_what_cannot_be_screened_is_said(tmp_path: Path) -> None:
