@@ -19,7 +19,7 @@ import structlog
 from tracecode.errors import TracecodeError
 from tracecode.proof import key
 from tracecode.proof.audit import open_journal
-from tracecode.proof.integrator import Integrator, LogRefused
+from tracecode.proof.integrator import STEP_ENTRIES, Integrator, LogRefused
 from tracecode.proof.note import NoteInvalid
 from tracecode_server.log import build_log
 from tracecode_server.settings import Settings
@@ -27,7 +27,7 @@ from tracecode_server.settings import Settings
 PR_SET_PDEATHSIG = 1
 # Whoever sells goes first.
 NICENESS = 10
-# How often the journal is looked at for new entries.
+# How often the journal is looked at for new entries: seldom, since to look at many at once is cheap.
 POLL_SECONDS = 0.2
 REFUSED = 2
 """Exit status: to be started again would change nothing."""
@@ -77,7 +77,7 @@ def _follow(integrator: Integrator, settings: Settings) -> None:
         if ended and not count:
             return
         if not ended:
-            ended = bool(select.select([sys.stdin], [], [], 0 if count else POLL_SECONDS)[0])
+            ended = bool(select.select([sys.stdin], [], [], 0 if count == STEP_ENTRIES else POLL_SECONDS)[0])
 
 
 def main() -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from statistics import median, quantiles
 
 from benchmarks.conftest import Loads, Plan
 from benchmarks.load.clients import Client
+from benchmarks.load.processes import child_of, cpu_of
 from benchmarks.load.servers import ledger_server, port_of
 from benchmarks.page_cache import read_files
 from benchmarks.results import Results, name_scale
@@ -75,42 +78,55 @@ def test_log_beside_a_stream(
     plan: Plan, results: Results, loads: Loads, client: Client, passing: Path
 ) -> None:
     """Lines a second through streams with a log kept and without one, and how long what is sequenced waits
-    to be published."""
+    to be published. All turns are of one service: without a log its integrator is stopped by a signal. Before
+    each measured part a part of the same kind does not count, so that what waits for the integrator when a
+    turn ends waited, too, when it began."""
     folder, workload = loads.copy(plan.codes)
     till = Till(workload)
     key_file = passing / "stream-key"
     key.create(key_file, LOG)
     found: dict[bool, list[float]] = {False: [], True: []}
     lags: list[float] = []
-    share = min(till.left // (2 * plan.rounds + 2), int(100_000 * plan.seconds))
+    cpu_seconds, integrated = 0.0, 0
+    pairs = 2 * plan.rounds
+    share = min(till.left // (2 * pairs + 2), int(100_000 * plan.seconds))
     warm_up = int(share * plan.warm_up_seconds / plan.seconds)
-    for turn in range(plan.rounds):
-        for on in (False, True) if turn % 2 else (True, False):
+    # Views are measured elsewhere; what they have to catch up with would be another amount in each turn.
+    with ledger_server(folder, views=False, proof_key_file=key_file) as server:
+        read_files(folder)
+        port = port_of(server)
+        client.stream(port, RECORD_DOCUMENTS, write_messages(till.sell(share)), streams=STREAMS)
+        wait_until_published(server.address)
+        process = child_of(server.process.pid, "integrator_process")
+        for turn in range(2 * pairs):
+            on = turn % 4 in (0, 3)
             first, documents = write_messages(till.sell(warm_up)), till.sell(share - warm_up)
-            messages = write_messages(documents)
-            options = {"proof_key_file": key_file} if on else {}
-            with ledger_server(folder, **options) as server:
-                read_files(folder)
-                port = port_of(server)
+            messages, before = write_messages(documents), sequence_of(port)
+            cpu_before = cpu_of(process)
+            if not on:
+                os.kill(process, signal.SIGSTOP)
+            try:
                 client.stream(port, RECORD_DOCUMENTS, first, streams=STREAMS)
-                if on:
-                    wait_until_published(server.address)
-                before = sequence_of(port)
-                if on and turn == plan.rounds - 1:
-                    # The looking costs calls: of this turn only the lag counts.
-                    with watching(server.address, lags):
-                        client.stream(port, RECORD_DOCUMENTS, messages, streams=STREAMS)
-                        wait_until_published(server.address)
-                    seconds = None
-                else:
-                    seconds = client.stream(port, RECORD_DOCUMENTS, messages, streams=STREAMS)
-                assert sequence_of(port) - before == len(documents)
-            if seconds is not None:
-                found[on].append(LINES_PER_SALE * len(documents) / seconds)
+                seconds = client.stream(port, RECORD_DOCUMENTS, messages, streams=STREAMS)
+            finally:
+                os.kill(process, signal.SIGCONT)
+            found[on].append(LINES_PER_SALE * len(documents) / seconds)
+            wait_until_published(server.address)
+            assert sequence_of(port) - before == share
+            if on:
+                cpu_seconds += cpu_of(process) - cpu_before
+                integrated += share
+        # The looking costs calls: of this turn only the lag counts.
+        messages = write_messages(till.sell(share))
+        with watching(server.address, lags):
+            client.stream(port, RECORD_DOCUMENTS, messages, streams=STREAMS)
+            wait_until_published(server.address)
     loads.drop(folder)
-    results.add_figure(f"proof_on_lines_per_second_{plan.scale}", median(found[True]))
-    results.add_figure(f"proof_lag_p50_seconds_{plan.scale}", median(lags))
-    results.add_figure(f"proof_lag_p99_seconds_{plan.scale}", quantiles(lags, n=100)[98])
+    scale = plan.scale
+    results.add_figure(f"proof_on_lines_per_second_{scale}", median(found[True]))
+    results.add_figure(f"proof_beside_a_stream_cpu_us_per_entry_{scale}", cpu_seconds / integrated * 1e6)
+    results.add_figure(f"proof_lag_p50_seconds_{scale}", median(lags))
+    results.add_figure(f"proof_lag_p99_seconds_{scale}", quantiles(lags, n=100)[98])
     results.add_ratio(plan.key("proof_on_vs_off"), median(found[True]), median(found[False]))
 
 

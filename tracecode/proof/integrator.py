@@ -7,12 +7,16 @@ is published, so the key never signs two trees of one size, nor one that does no
 becomes of journal and log. A journal that was put back to an earlier state needs another log, with another
 name and key.
 
-Order on disk: tiles, synced; `<key file>.last`, synced; `checkpoint`. Each file is written beside its place,
-then renamed. Whatever a crash leaves is finished or overwritten with the same bytes.
+Only `<key file>.last` is waited for: the disk that would have to confirm each tile is the one that sales wait
+for. A crash of the system may take tiles, then; `synced` says how many entries' tiles are safe, and those
+behind are written again from the journal at the next start, which compares their root with the signed one
+before it touches a file. Files that are there and right stay as they are; what replaces a file is written
+beside it, then renamed.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -29,10 +33,10 @@ from tracecode.proof.checkpoint import Checkpoint
 from tracecode.proof.note import Ed25519Signer, NoteInvalid
 from tracecode.proof.tiles import (
     CHECKPOINT,
+    HEIGHT,
     LEVEL_MAX,
     WIDTH,
     LogDamaged,
-    TileReader,
     fetch_from,
     list_tiles,
     name_tile,
@@ -43,7 +47,13 @@ from tracecode.proof.tree import EMPTY_ROOT, HASH_BYTES, hash_children
 
 STEP_ENTRIES = 64 * WIDTH
 """Integrated at once: read from the journal in one transaction."""
+_LIBC = ctypes.CDLL(None, use_errno=True)
 TILE_BYTES = WIDTH * HASH_BYTES
+SYNCED = "synced"
+"""How many entries' tiles a crash of the system cannot take."""
+SYNC_ENTRIES = 2**20
+"""After so many the file system is told to write all down; a start hashes so many again at most, in less
+than a second."""
 
 
 class LogRefused(EngineStopped):
@@ -88,12 +98,10 @@ class Integrator:
         self._last = last
         self._bundles = bundles
         self.origin = signers[0].name
-        self._unsynced: list[int] = []
-        self._folders: set[Path] = set()
         self._size = 0
-        self._rows: list[bytearray] = []
-        self._begin_empty()
+        self._rows = [bytearray() for _ in range(LEVEL_MAX + 1)]
         self._partial: set[Path] = set()
+        self._synced = 0
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -113,7 +121,6 @@ class Integrator:
 
     def close(self) -> None:
         """Let go of the folder. What was integrated and not published is integrated again."""
-        self._drop_unsynced()
         os.close(self._lock)
 
     def integrate(self, limit: int = STEP_ENTRIES) -> int:
@@ -130,10 +137,11 @@ class Integrator:
         if self._size == self.published:
             return None
         self._write_partial_tiles()
-        self._sync()
         checkpoint = Checkpoint(self.origin, self._size, self.root())
         self._sign(checkpoint)
         self.published = self._size
+        if self.published - self._synced >= SYNC_ENTRIES:
+            self._sync()
         return checkpoint
 
     def root(self) -> bytes:
@@ -148,24 +156,10 @@ class Integrator:
                 end = begin
         return EMPTY_ROOT if found is None else found
 
-    def rebuild(self, size: int) -> None:
-        """Write the tiles of the first `size` entries anew from the journal."""
-        self._begin_empty()
-        shutil.rmtree(self._directory / "tile", ignore_errors=True)
-        while self._size < size:
-            if not self.integrate(min(STEP_ENTRIES, size - self._size)):
-                raise LogRefused(
-                    f"a checkpoint of {size} entries was signed and the journal has only {self._size}: it "
-                    "was put back to an earlier state; give what goes on from here a key with another name"
-                )
-            self._sync()
-        self._write_partial_tiles()
-        self._sync()
-
     # --- Going on ---------------------------------------------------------------------------------
 
     def _recover(self) -> int:
-        """Load the last tiles; the size that is published."""
+        """Take up the tree where it was signed; the size that is published."""
         signed = self._read_signed()
         if signed is None:
             return 0
@@ -175,9 +169,13 @@ class Integrator:
                 f"{self._journal.durable_sequence}: it was put back to an earlier state; give what goes on "
                 "from here a key with another name"
             )
-        if not self._load(signed):
-            self.rebuild(signed.size)
-            if self.root() != signed.root:
+        self._synced = self._read_synced(signed.size)
+        # At least the last entry is compared, and where tiles are amiss or the tree is not the one that was
+        # signed, all of them.
+        begin = max(0, self._synced - 1) // WIDTH * WIDTH
+        if not (begin and self._take_up(begin, signed)):
+            self._synced = 0
+            if not self._take_up(0, signed):
                 raise LogRefused(
                     f"the first {signed.size} entries of the journal are not those whose checkpoint was "
                     "signed; `tracecode audit` names what differs"
@@ -201,28 +199,49 @@ class Integrator:
             raise LogRefused(f"{self._last} and {self._directory / CHECKPOINT} contradict each other")
         return max(found, key=lambda one: one.size, default=None)
 
-    def _load(self, signed: Checkpoint) -> bool:
-        """Take the last tiles from the folder; False if they are not those of the checkpoint."""
-        fetch = fetch_from(self._directory)
-        self._begin_empty()
+    def _read_synced(self, size: int) -> int:
+        """How many of the published entries have tiles that no crash took."""
         try:
-            for level, number, width in list_tiles(signed.size):
-                tile = read_tile(fetch, level, number, width)
-                if level == 0:
-                    entries = self._journal.leaf_hashes(number * WIDTH, width)
-                    if tile != entries:
-                        return False
-                if width < WIDTH:
-                    self._rows[level] = bytearray(tile)
-                    self._note_partial(level, number)
-            if TileReader(fetch, signed.size).root() != signed.root:
+            synced = int((self._directory / SYNCED).read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return min(synced, size) if 0 <= synced else 0
+
+    def _take_up(self, begin: int, signed: Checkpoint) -> bool:
+        """Integrate again from `begin`, a whole number of tiles, to the checkpoint. False, and nothing is
+        written, if that is not the tree that was signed, or the tiles before are not there."""
+        for write in (False, True):
+            if not self._load(begin):
                 return False
-            if self._bundles and not self._has_bundles(signed.size):
+            while self._size < signed.size:
+                limit = min(STEP_ENTRIES, signed.size - self._size)
+                hashes = self._journal.leaf_hashes(self._size, limit)
+                if not hashes:
+                    return False
+                if write and self._bundles:
+                    self._write_bundles(len(hashes) // HASH_BYTES)
+                self._add(hashes, write)
+            if self.root() != signed.root:
                 return False
+        self._write_partial_tiles()
+        return True
+
+    def _load(self, begin: int) -> bool:
+        """Stand behind that many entries, a whole number of tiles; False where the tiles are not there. What
+        a tile of any level lacks to be full follows from the full ones below it."""
+        fetch = fetch_from(self._directory)
+        rows = [bytearray() for _ in range(LEVEL_MAX + 1)]
+        try:
+            for level in range(1, LEVEL_MAX + 1):
+                last = begin >> HEIGHT * level
+                for number in range(last - last % WIDTH, last):
+                    rows[level] += _native.fold_tiles(read_tile(fetch, level - 1, number, WIDTH))
         except (FileNotFoundError, LogDamaged):
             return False
-        self._size = signed.size
-        return self.root() == signed.root
+        if begin and self._bundles and not self._has_bundles(begin):
+            return False
+        self._rows, self._size = rows, begin
+        return True
 
     def _has_bundles(self, size: int) -> bool:
         """Whether the first and the last bundle are there: they are written from some size on, or never."""
@@ -233,14 +252,9 @@ class Integrator:
             for one in {last, (0, min(size, WIDTH))}
         )
 
-    def _begin_empty(self) -> None:
-        self._drop_unsynced()
-        self._size = 0
-        self._rows = [bytearray() for _ in range(LEVEL_MAX + 1)]
-
     # --- The tree -----------------------------------------------------------------------------------
 
-    def _add(self, hashes: bytes) -> None:
+    def _add(self, hashes: bytes, write: bool = True) -> None:
         """Append leaf hashes, write the tiles that are full, and their roots a level above."""
         number = self._size // WIDTH
         self._size += len(hashes) // HASH_BYTES
@@ -252,7 +266,7 @@ class Integrator:
                 return
             tiles = bytes(row[: full * TILE_BYTES])
             del row[: full * TILE_BYTES]
-            for at in range(full):
+            for at in range(full if write else 0):
                 tile = tiles[at * TILE_BYTES : (at + 1) * TILE_BYTES]
                 self._write(self._directory / name_tile(level, number + at), tile)
                 self._drop_partial(level, number + at)
@@ -294,43 +308,29 @@ class Integrator:
     # --- The disk -----------------------------------------------------------------------------------
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Put a file in its place; durable after `_sync`."""
-        new = path.with_name(path.name + ".new")
+        """Put a file in its place, unless it is there. Nobody reads a new one before it is published."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            descriptor = os.open(path, flags, 0o600)
+        except FileExistsError:
+            if path.read_bytes() != data:
+                _replace(path, data)
+            return
         except FileNotFoundError:
-            folder = path.parent
-            while not folder.exists():
-                self._folders.add(folder.parent)
-                folder = folder.parent
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._unsynced.append(descriptor)
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        # Begin to write it out now: one wait for all of them then does.
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        new.rename(path)
-        self._folders.add(path.parent)
-        if len(self._unsynced) >= WIDTH:
-            self._sync_files()
-
-    def _sync_files(self) -> None:
-        for descriptor in self._unsynced:
-            os.fdatasync(descriptor)
-        self._drop_unsynced()
-
-    def _drop_unsynced(self) -> None:
-        for descriptor in self._unsynced:
+            descriptor = os.open(path, flags, 0o600)
+        try:
+            _write_whole(descriptor, data)
+        finally:
             os.close(descriptor)
-        self._unsynced.clear()
 
     def _sync(self) -> None:
-        """Make durable what was written: the files, then the names that they have."""
-        self._sync_files()
-        for folder in self._folders:
-            _sync_folder(folder)
-        self._folders.clear()
+        """Make durable what was written, and say so."""
+        if _LIBC.syncfs(self._lock):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(self._directory))
+        _replace(self._directory / SYNCED, f"{self.published}\n".encode())
+        self._synced = self.published
 
     def _sign(self, checkpoint: Checkpoint) -> None:
         """Remember beside the key that it is signed, then publish it."""
@@ -341,8 +341,9 @@ class Integrator:
                     continue
             except FileNotFoundError:
                 pass
-            self._write(path, signed)
-            self._sync()
+            _replace(path, signed)
+            if path == self._last:
+                _sync_folder(path.parent)
 
 
 def _fold(hashes: bytes | bytearray) -> bytes:
@@ -351,6 +352,24 @@ def _fold(hashes: bytes | bytearray) -> bytes:
     while len(row) > 1:
         row = [hash_children(row[at], row[at + 1]) for at in range(0, len(row), 2)]
     return row[0]
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put a file in the place of another; whenever a crash comes, there is one of them, whole."""
+    new = path.with_name(path.name + ".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        _write_whole(descriptor, data)
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    new.rename(path)
 
 
 def _sync_folder(folder: Path) -> None:
