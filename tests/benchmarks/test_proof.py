@@ -143,7 +143,7 @@ def fill_journal(ledger: Path, count: int) -> None:
 def wait_until_published(address: str) -> None:
     """Returns when a checkpoint covers all that is sequenced."""
     deadline = time.monotonic() + LAG_SECONDS_MAX
-    with ProofClient(address) as client:
+    with ProofClient(address, deadline_seconds=LAG_SECONDS_MAX) as client:
         while time.monotonic() < deadline:
             try:
                 now = client.get_checkpoint()
@@ -163,7 +163,7 @@ def watching(address: str, lags: list[float]) -> Iterator[None]:
     end = threading.Event()
 
     def look() -> None:
-        with ProofClient(address) as client:
+        with ProofClient(address, deadline_seconds=LAG_SECONDS_MAX) as client:
             while not end.wait(POLL_SECONDS):
                 now = client.get_checkpoint()
                 looks.append((time.monotonic(), now.sequenced, now.published))
