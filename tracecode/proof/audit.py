@@ -14,6 +14,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from tracecode._native import Store as NativeStore
+from tracecode.engine import desk
 from tracecode.engine.contract import Submission, Submissions
 from tracecode.engine.lmdb import MAP_SIZE_BYTES, LmdbEngine
 from tracecode.errors import DataLoss, TracecodeError
@@ -31,6 +32,10 @@ DOCUMENTS_PER_COMMIT = 256
 OVERLAY_BYTES_MAX = 256 * 2**20
 
 Progress = Callable[[int, int], None]
+
+
+class Unjudgeable(Exception):
+    """An entry that nothing brings about, or that cannot be understood."""
 
 
 def open_journal(directory: Path) -> NativeStore:
@@ -125,7 +130,7 @@ def _judge_again(store: NativeStore, last: int, scratch: Path, progress: Progres
                 if found:
                     return found
             if kind != "document":
-                engine = _apply(engine, entry, value or b"", scratch)
+                engine = _apply(engine, entry, scratch)
                 found, compared = _compare(store, engine, compared)
                 if found:
                     return found
@@ -137,6 +142,8 @@ def _judge_again(store: NativeStore, last: int, scratch: Path, progress: Progres
                 return found
         if compared < last:
             return [_deviate(compared + 1, "nothing that was received brings it about")]
+    except Unjudgeable as error:
+        return [_deviate(compared + 1, str(error))]
     except (TracecodeError, DecodeError, ValueError) as error:
         return [_deviate(compared + 1, f"it, or one behind it, cannot be judged again: {error}")]
     finally:
@@ -160,10 +167,8 @@ def _comes_of_a_document(
     )
 
 
-def _apply(
-    engine: LmdbEngine | None, entry: journal_pb2.JournalEntry, value: bytes, scratch: Path
-) -> LmdbEngine:
-    """Do again what an entry says was done."""
+def _apply(engine: LmdbEngine | None, entry: journal_pb2.JournalEntry, scratch: Path) -> LmdbEngine:
+    """Do again what an entry says was done. Raises Unjudgeable, and what the engine says."""
     now_ns = entry.receive_time_ns
     kind = entry.WhichOneof("content")
     if kind == "rule_base_change":
@@ -173,7 +178,7 @@ def _apply(
         engine.change_rule_base(rule_base, now_ns)
         return engine
     if engine is None:
-        raise ValueError("the journal does not begin with a rule base")
+        raise Unjudgeable("the journal does not begin with a rule base")
     match kind:
         case "product_import":
             engine.import_products(entry.product_import.products, now_ns)
@@ -183,11 +188,17 @@ def _apply(
             engine.import_holds(entry.hold_import.holds, now_ns)
         case "code_replacement_import":
             engine.import_code_replacements(entry.code_replacement_import.code_replacements, now_ns)
+        case content if content in desk.CONTENTS:
+            # A move that the case's state did not allow, or a case's number that was not its turn.
+            (answer,) = engine.act([entry], now_ns)
+            if isinstance(answer, Exception):
+                raise Unjudgeable(f"the desk would have refused it: {answer}")
+            if answer.repeat:
+                raise Unjudgeable("it says again what an entry before it says, and nothing should follow")
         case _:
-            # What people did: nothing to judge, and others are judged by what it changed.
-            engine.native.append(value)
-            engine.index.apply(entry)
-            engine.native.commit()
+            raise Unjudgeable(
+                "it is of a kind that this version does not know; audit with the one that wrote it"
+            )
     return engine
 
 
