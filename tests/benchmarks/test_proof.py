@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.conftest import Loads, Plan
+from benchmarks.conftest import PERSON_KEY, Loads, Plan
 from benchmarks.load.clients import Client
 from benchmarks.load.processes import child_of, cpu_of
 from benchmarks.load.servers import ledger_server, port_of
@@ -23,11 +23,14 @@ from benchmarks.test_edge import RECORD_DOCUMENTS, sequence_of, write_messages
 from benchmarks.workload import LINES_PER_SALE, Till
 from tracecode._native import Store
 from tracecode.client import NotKnown, ProofClient
-from tracecode.proof import key
+from tracecode.engine.lmdb import MAP_SIZE_BYTES
+from tracecode.ledger import Ledger
+from tracecode.proof import key, verify
 from tracecode.proof.audit import open_journal
 from tracecode.proof.integrator import Integrator
 from tracecode.proof.tiles import TileReader, fetch_from
 from tracecode.proof.tree import hash_leaf, is_included, prove_inclusion
+from tracecode.v1 import journal_pb2
 
 ENTRY_BYTES = 250
 """About those of a sale of three lines."""
@@ -36,6 +39,7 @@ ENTRIES_PER_CHECKPOINT = 65_536
 PROOFS = 1_000
 POLL_SECONDS = 0.02
 LAG_SECONDS_MAX = 60
+INTEGRATION_SECONDS_MAX = 600
 STREAMS = 4
 LOG = "bench.example/journal"
 
@@ -72,6 +76,27 @@ def test_integration(plan: Plan, results: Results, passing: Path) -> None:
     results.add_figure(f"proof_of_an_entry_p50_ms_{scale}", median(times))
     results.add_figure(f"proof_of_an_entry_p99_ms_{scale}", quantiles(times, n=100)[98])
     results.add_figure("proof_integrator_rss_kb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def test_proof_over_grpc(plan: Plan, results: Results, passing: Path) -> None:
+    """The time of a receipt of any entry, asked of a service whose log has so many, one at a time."""
+    count, scale = plan.codes, name_scale(plan.codes)
+    folder = passing / "asked" / "ledger"
+    fill_ledger(folder, count)
+    signer = key.create(passing / "asked" / "key", LOG)
+    policy, times, rng = verify.Policy((signer.public,)), [], random.Random(2)
+    with ledger_server(folder, views=False, proof_key_file=passing / "asked" / "key") as server:
+        wait_until_published(server.address, INTEGRATION_SECONDS_MAX)
+        with ProofClient(server.address, deadline_seconds=LAG_SECONDS_MAX) as client:
+            for _ in range(PROOFS):
+                sequence = rng.randint(1, count)
+                begin = time.perf_counter()
+                answer = client.get_inclusion_proof(sequence)
+                times.append((time.perf_counter() - begin) * 1e3)
+                report = verify.check_receipt(answer.receipt, policy)
+                assert (report.sequence, report.checkpoint.size) == (sequence, count)
+    results.add_figure(f"proof_over_grpc_p50_ms_{scale}", median(times))
+    results.add_figure(f"proof_over_grpc_p99_ms_{scale}", quantiles(times, n=100)[98])
 
 
 def test_log_beside_a_stream(
@@ -140,9 +165,33 @@ def fill_journal(ledger: Path, count: int) -> None:
             store.extend_journal([number.to_bytes(8, "big") + filler for number in range(first, last)])
 
 
-def wait_until_published(address: str) -> None:
+def fill_ledger(folder: Path, count: int) -> None:
+    """A ledger that a service opens, of so many entries of a sale's size that change nothing: looks."""
+    with closing(Ledger.open(folder, engine="lmdb", person_key=PERSON_KEY)) as ledger:
+        first, time_ns = ledger.engine.sequence + 1, time.time_ns()
+    look = journal_pb2.JournalEntry(
+        receive_time_ns=time_ns,
+        access_record={"actor": "bench", "peer": "::1", "method": "/x.Y/Z", "question": "q" * 200},
+    ).SerializeToString(deterministic=True)
+    with closing(
+        Store(str(folder), map_size_bytes=MAP_SIZE_BYTES, overlay_bytes_max=2**22, sync=False)
+    ) as store:
+        for begin in range(first, count + 1, ENTRIES_PER_COMMIT):
+            numbers = range(begin, min(count + 1, begin + ENTRIES_PER_COMMIT))
+            store.extend_journal(
+                [journal_pb2.JournalEntry(sequence=n).SerializeToString() + look for n in numbers]
+            )
+    with closing(
+        Store(str(folder), map_size_bytes=MAP_SIZE_BYTES, overlay_bytes_max=2**22, sync=False)
+    ) as store:
+        for sequence in range(first, count + 1):
+            store.replayed(sequence)
+        store.flush()
+
+
+def wait_until_published(address: str, seconds_max: float = LAG_SECONDS_MAX) -> None:
     """Returns when a checkpoint covers all that is sequenced."""
-    deadline = time.monotonic() + LAG_SECONDS_MAX
+    deadline = time.monotonic() + seconds_max
     with ProofClient(address, deadline_seconds=LAG_SECONDS_MAX) as client:
         while time.monotonic() < deadline:
             try:
@@ -153,7 +202,7 @@ def wait_until_published(address: str) -> None:
                 if now.published == now.sequenced:
                     return
             time.sleep(POLL_SECONDS)
-    raise TimeoutError(f"not published within {LAG_SECONDS_MAX} s")
+    raise TimeoutError(f"not published within {seconds_max} s")
 
 
 @contextmanager
