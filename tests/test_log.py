@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from logged import LOG, MemoryJournal, make_entries, make_key, open_integrator, publish
 from sumdb import Sumdb
+from tracecode_server import doctor
+from tracecode_server.log_status import LogStatus
 
 from tracecode.errors import EngineStopped
 from tracecode.proof import checkpoint as checkpoints
@@ -26,6 +29,7 @@ from tracecode.proof.tiles import (
     write_bundle,
 )
 from tracecode.proof.tree import Tree, hash_leaf, prove_consistency, prove_inclusion
+from tracecode.v1 import journal_pb2
 
 ENTRIES = make_entries(66_000)
 
@@ -242,3 +246,43 @@ def test_what_was_moved_to_the_end_or_from_there_is_called_reordered() -> None:
     (found,) = verify.compare_entries(iter(leaves), values[:15], 20)
     assert (found.change, found.first, found.last) == (verify.Change.TRUNCATED, 16, 20)
     assert verify.compare_entries(iter(leaves), [*values, b"sequenced, not published"], 20) == []
+
+
+def test_the_doctor_looks_at_the_key_of_the_log(tmp_path: Path) -> None:
+    """Pins what is wrong with a key: not named, gone, open to others, another one, its memory gone."""
+    data, path = tmp_path / "ledger", tmp_path / "key"
+    data.mkdir()
+    publish(MemoryJournal(ENTRIES[:3]), tmp_path)
+    assert doctor.check_proof_key(data, None).level is doctor.Level.OK
+    (tmp_path / "log").rename(data / "proof")
+    assert doctor.check_proof_key(data, path).level is doctor.Level.OK
+    assert doctor.check_proof_key(data, None).level is doctor.Level.WARN
+    path.chmod(0o640)
+    assert "chmod 600" in doctor.check_proof_key(data, path).seen
+    path.chmod(0o600)
+    key.create(tmp_path / "other", LOG)
+    assert "no key that is trusted" in doctor.check_proof_key(data, tmp_path / "other").seen
+    key.create(data / "inside", LOG)
+    for wrong in (tmp_path / "none", tmp_path / "other", data / "inside"):
+        assert doctor.check_proof_key(data, wrong).level is doctor.Level.FAIL
+    (tmp_path / "key.last").unlink()
+    assert doctor.check_proof_key(data, path).level is doctor.Level.WARN
+
+
+def test_metrics_say_what_is_published_and_how_late_it_is(tmp_path: Path) -> None:
+    """Pins the last published entry, and the age of the oldest that is not: of all while there is no log."""
+    received = time.time_ns() - 9 * 10**9
+    values = [
+        journal_pb2.JournalEntry(sequence=number, receive_time_ns=received).SerializeToString()
+        for number in (1, 2, 3)
+    ]
+    journal = MemoryJournal(values[:2])
+    status = LogStatus(tmp_path / "log", lambda: len(journal.values), journal.entries)
+    assert status.read() == (0, pytest.approx(9, abs=5))
+    publish(journal, tmp_path)
+    assert status.read() == (2, 0)
+    journal.values.append(values[2])
+    assert status.read() == (2, pytest.approx(9, abs=5))
+    found = {metric.name: metric.samples[0].value for metric in status.collect()}
+    assert found["tracecode_proof_published"] == 2
+    assert found["tracecode_proof_lag_seconds"] > 5

@@ -71,7 +71,7 @@ class Check:
     remedy: str = ""
 
 
-def examine(directory: Path, listen: str) -> list[Check]:
+def examine(directory: Path, listen: str, proof_key_file: Path | None = None) -> list[Check]:
     """Every check, in the order in which a fault would stop the service. Raises nothing."""
     checks: list[Callable[[], Check]] = [
         check_python,
@@ -83,6 +83,7 @@ def examine(directory: Path, listen: str) -> list[Check]:
         check_open_files,
         lambda: check_directory(directory),
         lambda: check_person_key(directory),
+        lambda: check_proof_key(directory, proof_key_file),
         lambda: check_file_system(directory),
         lambda: check_space(directory),
         lambda: check_views(directory),
@@ -228,6 +229,40 @@ def check_person_key(directory: Path) -> Check:
     if path.stat().st_mode & 0o077:
         return Check("person key", Level.FAIL, f"{path} can be read by others", f"chmod 600 {path}")
     return Check("person key", Level.OK, str(path))
+
+
+def check_proof_key(directory: Path, path: Path | None) -> Check:
+    """The key that signs the log is there, its owner's alone, and the one that signed the log so far."""
+    published = directory / "proof" / "checkpoint"
+    if path is None:
+        if published.exists():
+            return Check(
+                "proof key",
+                Level.WARN,
+                f"{published.parent} is a log, and no key is named",
+                "name it: --proof-key-file, or TRACECODE_PROOF_KEY_FILE as for serve",
+            )
+        return Check("proof key", Level.OK, "no log is kept")
+    if path.absolute().resolve().is_relative_to(directory.absolute().resolve()):
+        return Check("proof key", Level.FAIL, f"{path} lies in {directory}", "keep it elsewhere")
+    try:
+        # Not at the top of the file: what it stands on may be missing, and that is said elsewhere.
+        key = importlib.import_module("tracecode.proof.key")
+        checkpoints = importlib.import_module("tracecode.proof.checkpoint")
+        public = [signer.public for signer in key.read(path)]
+        for signed in (path.with_name(path.name + ".last"), published):
+            if signed.exists():
+                checkpoints.verify(signed.read_bytes(), public)
+    except FileNotFoundError:
+        remedy = "put it back, or make one: tracecode proof-key new"
+        return Check("proof key", Level.FAIL, f"{path} is not there", remedy)
+    except Exception as error:
+        remedy = "chmod 600 it, or name the key that signed the log so far"
+        return Check("proof key", Level.FAIL, str(error), remedy)
+    if published.exists() and not path.with_name(path.name + ".last").exists():
+        remedy = "put it back: without it the key may sign another past than it has signed"
+        return Check("proof key", Level.WARN, f"{path}.last is not there", remedy)
+    return Check("proof key", Level.OK, str(path))
 
 
 def check_file_system(directory: Path) -> Check:

@@ -17,6 +17,7 @@ from tracecode_server.finding_service import FindingService
 from tracecode_server.history_service import HistoryService
 from tracecode_server.inspection_service import InspectionService
 from tracecode_server.ledger_service import LedgerService
+from tracecode_server.log_status import LogStatus
 from tracecode_server.method import SERVICES
 from tracecode_server.metrics import Metrics
 from tracecode_server.open_views import OpenViews
@@ -40,6 +41,10 @@ class Services:
         # A question is judged in Python with the engine held: a second thread would only wait for the first
         # one, and each that waits lets the event loop wait longer for the interpreter.
         self._questions = ReadPool(1)
+        if settings.proof_folder is not None:
+            self.metrics.registry.register(
+                LogStatus(settings.proof_folder, lambda: ledger.engine.sequence, ledger.engine.entries)
+            )
         self._reads = ReadPool(settings.read_threads)
         self._ledger_service = LedgerService(
             ledger,

@@ -98,13 +98,23 @@ def doctor(
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Address the service will use.")
     ] = SERVER_DEFAULT,
+    proof_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--proof-key-file",
+            envvar="TRACECODE_PROOF_KEY_FILE",
+            metavar="FILE",
+            help="Key by which the log is signed, if one is kept.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Examine this machine: Python, native code, LMDB, disk, clock, address. Each fault with its remedy.
 
     Exit 1: the service would not run, or not safely.
     """
-    checks = examine(data, listen)
+    checks = examine(data, listen, proof_key_file)
     if as_json:
         for check in checks:
             write_json(
