@@ -18,6 +18,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how long tests/trust may take in all; 0 = their short form",
     )
     parser.addoption("--trust-results", default="", help="where tests/trust write what they found, as JSON")
+    parser.addoption(
+        "--trust-continue",
+        action="store_true",
+        help="the table begins with the rows that an earlier run wrote to --trust-results",
+    )
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trust.table import NotInjected, Row, render, write_json
+from trust.table import NotInjected, Row, read_json, render, write_json
 
 _FULL_MINUTES = 10.0
 
@@ -48,13 +48,16 @@ def add_row(request: pytest.FixtureRequest) -> Callable[[Row | NotInjected], Non
 
 
 class TableWriter:
-    """Gathers the rows of all reports and writes the table when the run ends."""
+    """Gathers the rows of all reports, of those too that come from several processes, and writes the table
+    when the run ends."""
 
-    def __init__(self, minutes: float, path: str) -> None:
+    def __init__(self, minutes: float, path: str, *, goes_on: bool = False) -> None:
         self.minutes = minutes
         self.path = path
         self.rows: list[Row] = []
         self.missing: list[NotInjected] = []
+        if goes_on:
+            self.rows, self.missing = read_json(Path(path))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """The rows that a test added."""
@@ -66,12 +69,19 @@ class TableWriter:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, below the tests; only `make trust` asks for it."""
-        if self.path and self.rows:
+        if self.path and (self.rows or self.missing):
             terminalreporter.write_line(render(self.rows, self.missing))
             write_json(Path(self.path), self.rows, self.missing, self.minutes)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """One table a run."""
-    writer = TableWriter(config.getoption("--minutes"), config.getoption("--trust-results"))
+    if hasattr(config, "workerinput"):
+        # Its reports go to the process that started it.
+        return
+    writer = TableWriter(
+        config.getoption("--minutes"),
+        config.getoption("--trust-results"),
+        goes_on=config.getoption("--trust-continue"),
+    )
     config.pluginmanager.register(writer)

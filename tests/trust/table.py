@@ -72,6 +72,13 @@ def render(rows: Iterable[Row], missing: Iterable[NotInjected]) -> str:
     return "\n".join(lines)
 
 
+def read_json(path: Path) -> tuple[list[Row], list[NotInjected]]:
+    """What write_json wrote of an earlier part of the same table."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = [Row(**{name: value for name, value in row.items() if name != "ok"}) for row in content["rows"]]
+    return rows, [NotInjected(**one) for one in content["not_injected"]]
+
+
 def write_json(path: Path, rows: Iterable[Row], missing: Iterable[NotInjected], minutes: float) -> None:
     """Write trust.json whole or not at all."""
     content = {
