@@ -11,7 +11,7 @@ NATIVE_SOURCES := $(wildcard native/*.pyx native/*.pxi native/*.pxd native/*.h) 
 PROTOS := $(wildcard proto/tracecode/v1/*.proto)
 NODE_MODULES := tests/node/node_modules
 
-.PHONY: build native run test check bench trust gen clean packages faults oracles
+.PHONY: build native run test check bench trust soak gen clean packages faults oracles
 
 build: native
 
@@ -34,7 +34,6 @@ bench: build $(VENV)/peers
 	  --timeout=7200 --verbose -s
 
 # Every fault and attack of tests/trust, each beside its sabotaged control; their short form is part of `make test`.
-# From 30 minutes on, one of them soaks for half an hour.
 MINUTES ?= 10
 # What measures how fast or how flat the service is under attack or for long wants the machine for itself; all
 # else runs before it, side by side. Both runs write one table, and the second is made even if the first fails.
@@ -47,6 +46,13 @@ trust: build faults oracles $(VENV)/fuzz
 	together=0; \
 	$(TRUST) tests/trust $(addprefix --ignore=,$(QUIET)) --numprocesses=2 --dist=loadfile || together=$$?; \
 	$(TRUST) $(QUIET) --trust-continue && exit $$together
+
+# A service that works for half an hour, 30 minutes at most; `make trust` soaks for a tenth of its own.
+SOAK_MINUTES ?= 30
+soak: build
+	mkdir -p .bench
+	$(BIN)/python -m pytest tests/trust/test_soak.py --minutes=$(MINUTES) --soak-minutes=$(SOAK_MINUTES) \
+	  --trust-results=.bench/soak.json --verbose
 
 clean:
 	rm -rf $(VENV) build .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

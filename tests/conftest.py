@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=0.0,
         help="how long tests/trust may take in all; 0 = their short form",
     )
+    parser.addoption(
+        "--soak-minutes", type=float, default=0.0, help="how long to soak; 0 = a tenth of --minutes"
+    )
     parser.addoption("--trust-results", default="", help="where tests/trust write what they found, as JSON")
     parser.addoption(
         "--trust-continue",

@@ -11,6 +11,7 @@ import pytest
 from trust.table import NotInjected, Row, read_json, render, write_json
 
 _FULL_MINUTES = 10.0
+SOAK_SECONDS_MAX = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Effort:
     """How much the harnesses try: their short form, or as much as the minutes allow."""
 
     minutes: float
+    soak_minutes: float = 0.0
+    """Of the one harness that soaks; 0 = a tenth of all minutes."""
 
     @property
     def is_short(self) -> bool:
@@ -28,11 +31,16 @@ class Effort:
         """Tries: `short` of them in the short form, `full` in ten minutes."""
         return short if self.is_short else max(short, round(full * self.minutes / _FULL_MINUTES))
 
+    @property
+    def soak_seconds(self) -> float:
+        """How long a service works before it is asked whether it grew."""
+        return min(SOAK_SECONDS_MAX, 60 * self.soak_minutes or max(5.0, 6 * self.minutes))
+
 
 @pytest.fixture(scope="session")
 def effort(pytestconfig: pytest.Config) -> Effort:
-    """What `--minutes` allows."""
-    return Effort(pytestconfig.getoption("--minutes"))
+    """What `--minutes` and `--soak-minutes` allow."""
+    return Effort(pytestconfig.getoption("--minutes"), pytestconfig.getoption("--soak-minutes"))
 
 
 @pytest.fixture

@@ -174,9 +174,9 @@ def visit(client: LedgerClient, number: str) -> None:
 def test_a_service_that_works_for_long_stays_as_large_as_it_was(
     tmp_path: Path, effort: Effort, add_row: AddRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins flat memory, descriptors and reader slots: 30 minutes where `make trust` has 30 or more, else its
-    tenth. A service that keeps descriptors and bytes of its calls is found out."""
-    seconds = 1800.0 if effort.minutes >= 30 else max(5.0, effort.minutes * 6)
+    """Pins flat memory, descriptors and reader slots: over a tenth of the minutes of `make trust`, over half
+    an hour with `make soak`. A service that keeps descriptors and bytes of its calls is found out."""
+    seconds = effort.soak_seconds
 
     samples, failures = soak(tmp_path / "ledger", seconds)
     growth = measure_growth(samples)
