@@ -31,6 +31,8 @@ from documents import (
 from tracecode.v1 import document_pb2
 
 CLOCKS_OFF_SECONDS = 30 * DAY
+FAST_SECONDS_MIN = 300
+"""A clock that is ahead by more is not believed."""
 DELAY_SECONDS_MAX = 40 * HOUR
 """From what happened to its arrival; with a receipt a day before its sale, all within the 48 hours in which a
 missing document accuses nobody for good."""
@@ -46,6 +48,11 @@ class Happened:
 
     time: int
     document: document_pb2.Document
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether its clock is too far ahead to be believed."""
+        return self.document.business_time.seconds > self.time + FAST_SECONDS_MIN
 
 
 @dataclass(slots=True)
@@ -102,7 +109,8 @@ class _Shop:
 
 def draw_happenings(seed: int) -> list[Happened]:
     """Two days at four institutions: one clock is right, one is slow and one is fast by up to 30 days, and
-    one institution uploads no codes that it receives. The last document is the second sale of one box, at an
+    one institution uploads no codes that it receives. With every second seed the clock of the one that
+    received the box sold twice is fast too. The last document is the second sale of that box, at an
     institution that never had it."""
     rng = Random(seed)
     told: list[Happened] = []
@@ -112,13 +120,15 @@ def draw_happenings(seed: int) -> list[Happened]:
         FAR: rng.randrange(CLOCKS_OFF_SECONDS),
         QUIET: 0,
     }
+    if seed % 2:
+        clocks[SHOP] = rng.randrange(FAST_SECONDS_MIN, CLOCKS_OFF_SECONDS)
     for place, (institution, clock_off) in enumerate(clocks.items()):
         shop = _Shop(institution, clock_off, rng, told)
         for day in range(2):
             first = 1_000 * (10 * place + day)
             codes = [code(first + box) for box in range(BOXES_PER_RECEIPT)]
             shop.open_boxes(NOON + day * DAY + 600 * place, codes)
-    shop = _Shop(SHOP, 0, rng, told, documents=9_000)
+    shop = _Shop(SHOP, clocks[SHOP], rng, told, documents=9_000)
     shop.tell(NOON, receipt(SHOP, shop.name("R"), 0, line(code(TWICE))))
     shop.tell(NOON + DAY, sale(SHOP, shop.name("S"), 0, line(code(TWICE)), person="a"))
     told.append(
@@ -127,12 +137,21 @@ def draw_happenings(seed: int) -> list[Happened]:
     return told
 
 
-def draw_arrivals(told: list[Happened], seed: int) -> Iterator[tuple[int, document_pb2.Document]]:
-    """The receive times (ns) and documents in one order of arrival; every third comes twice."""
+def draw_arrivals(
+    told: list[Happened], seed: int, *, fast_at_once: bool = False
+) -> Iterator[tuple[int, document_pb2.Document]]:
+    """The receive times (ns) and documents in one order of arrival; every third comes twice.
+
+    `fast_at_once`: what a fast clock wrote comes when it is made, and again later. Its business time is
+    impossible and gives way to the time of arrival, which is then that at which it happened.
+    """
     rng = Random(seed)
     arrivals = []
     for happened in told:
-        for _ in range(1 + (rng.random() < 0.3)):
-            arrivals.append((happened.time + rng.randrange(DELAY_SECONDS_MAX), happened.document))
+        for copy in range(1 + (rng.random() < 0.3)):
+            delay = rng.randrange(DELAY_SECONDS_MAX)
+            if fast_at_once and not copy and happened.is_fast:
+                delay = 0
+            arrivals.append((happened.time + delay, happened.document))
     arrivals.sort(key=lambda arrival: arrival[0])
     return ((time * NS, document) for time, document in arrivals)
