@@ -92,15 +92,30 @@ def draw_days(seed: int, *, days: int = 3, documents: int = 12) -> list[list[Tol
     """Days of things to tell, the same for the same seed."""
     rng = random.Random(seed)
     habits = draw_habits(rng)
-    return [
-        [
-            _draw_change(rng, habits)
-            if rng.random() < habits.catalogue
-            else draw_submission(rng, habits, day)
-            for _ in range(rng.randint(1, documents))
-        ]
-        for day in range(days)
-    ]
+    told: list[list[Told]] = []
+    for day in range(days):
+        told.append([])
+        for _ in range(rng.randint(1, documents)):
+            if rng.random() < habits.catalogue:
+                told[-1].append(_draw_change(rng, habits))
+                continue
+            submission = draw_submission(rng, habits, day)
+            told[-1].append(submission)
+            if (again := _draw_second_deletion(rng, habits, submission)) is not None:
+                told[-1].append(again)
+    return told
+
+
+def _draw_second_deletion(rng: random.Random, habits: Habits, submission: Submission) -> Submission | None:
+    """Half of the deletions are followed by one more of the same document or batch, dated before or after."""
+    document = document_pb2.Document.FromString(submission.document)
+    if not document.HasField("deletion") or rng.random() < 0.5:
+        return None
+    document.document_number = f"E{rng.randint(1, habits.numbers)}"
+    document.business_time.seconds += rng.choice((-30 * HOUR, -60, 0, 60, HOUR))
+    return Submission(
+        document.SerializeToString(deterministic=True), submission.receive_time_ns + 60 * NS, ""
+    )
 
 
 def draw_submission(rng: random.Random, habits: Habits, day: int) -> Submission:
