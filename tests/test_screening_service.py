@@ -29,8 +29,9 @@ from tracecode.city.score import import_catalogue, read_documents, read_start
 from tracecode.client import CallInvalid, LedgerClient, NotKnown
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
+from tracecode.runs import RunState
 from tracecode.screening.base import Relations
-from tracecode.screening.runs import RunRequest, RunState, create_run, execute_run, list_runs
+from tracecode.screening.runs import RunRequest, create_run, execute_run, open_runs
 from tracecode.screening.snapshot import drop_snapshot, take_snapshot
 from tracecode.v1 import case_pb2, screening_service_pb2
 from tracecode.v1.screening_service_pb2 import (
@@ -177,7 +178,7 @@ def test_a_screening_goes_on_when_the_service_starts_again(ledger: Path, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         execute_run(directory, noted.name, progress=stop)
-    assert list_runs(directory)[0].state is RunState.RUNNING
+    assert open_runs(directory).list_all()[0].state is RunState.RUNNING
     with (
         ServerProcess(data_directory=directory, views=True) as process,
         LedgerClient(process.address, deadline_seconds=20) as client,

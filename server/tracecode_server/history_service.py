@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from tracecode.access import Asker
 from tracecode.history import History
 from tracecode.v1 import history_service_pb2
-from tracecode_server.method import ASKER, PEER
+from tracecode_server.asker import name_asker
 from tracecode_server.read_pool import ReadPool
 
 
@@ -46,9 +45,3 @@ class HistoryService:
         self, request: history_service_pb2.GetCodeHistoryRequest
     ) -> history_service_pb2.GetCodeHistoryResponse:
         return await self._reads.run(self._history.get_code_history, name_asker(), request)
-
-
-def name_asker() -> Asker:
-    """Who asks in the call that is being answered."""
-    actor, _, reason = ASKER.get("").partition("\0")
-    return Asker(actor, reason, PEER.get(""))

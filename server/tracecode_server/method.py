@@ -32,6 +32,7 @@ from tracecode.v1 import (
     inspection_service_pb2,
     ledger_service_pb2,
     proof_service_pb2,
+    report_service_pb2,
     rule_base_service_pb2,
     screening_service_pb2,
 )
@@ -57,6 +58,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     proof_service_pb2.DESCRIPTOR.services_by_name["ProofService"],
     history_service_pb2.DESCRIPTOR.services_by_name["HistoryService"],
     finding_service_pb2.DESCRIPTOR.services_by_name["FindingService"],
+    report_service_pb2.DESCRIPTOR.services_by_name["ReportService"],
 )
 
 # A peer over its limits is told each time; the log is told so often.
@@ -66,7 +68,10 @@ REFUSAL_LOG_SECONDS = 1.0
 PEER: ContextVar[str] = ContextVar("PEER")
 # Who asks and why, as he says, with a zero byte between; set for the services that let nobody look unnamed.
 ASKER: ContextVar[str] = ContextVar("ASKER")
-NAMED_SERVICES = frozenset({"tracecode.v1.HistoryService"})
+NAMED_SERVICES = ("HistoryService", "ReportService")
+NAMED_METHODS = frozenset(
+    method.full_name for service in SERVICES if service.name in NAMED_SERVICES for method in service.methods
+)
 ACTOR_KEY, REASON_KEY = "tracecode-actor", "tracecode-reason"
 ASKER_BYTES_MAX = 8_000
 
@@ -233,7 +238,7 @@ class Methods:
     def _begin(self, method: str, context: Context, *, stream: bool) -> _Call:
         peer = name_peer(context.peer())
         PEER.set(peer)
-        if method.rpartition(".")[0] in NAMED_SERVICES:
+        if method in NAMED_METHODS:
             ASKER.set(read_asker(context.invocation_metadata() or ()))
         if self.connections is not None:
             self.connections.count_begun()

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import TypeVar
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from tracecode.errors import FieldInvalid, Overloaded
-from tracecode.paging import page_size, read_page_token, write_page_token
+from tracecode.document import check_size
+from tracecode.errors import FieldInvalid
+from tracecode.runs import NAME_BYTES_MAX, RunState
 from tracecode.screening.model import Kind, Lead, Level, State
 from tracecode.screening.models import MODELS
 from tracecode.screening.run import read_leads, read_scores
 from tracecode.screening.runs import (
-    Run,
+    Found,
     RunRequest,
-    RunState,
+    Screening,
+    Screenings,
+    check_request,
     create_run,
-    end_run,
-    find_results,
-    list_runs,
-    read_run,
+    open_runs,
 )
 from tracecode.screening.score import Point, SubjectScore
 from tracecode.v1 import screening_service_pb2
+from tracecode_server.page import cut_page, write_time
 from tracecode_server.read_pool import ReadPool
+from tracecode_server.run_queue import RunQueue
 from tracecode_server.settings import Settings
-
-Row = TypeVar("Row")
-_Listing = TypeVar(
-    "_Listing",
-    screening_service_pb2.ListScreeningsRequest,
-    screening_service_pb2.ListLeadsRequest,
-    screening_service_pb2.ListScoresRequest,
-)
-
-WAITING_MAX = 10
-"""Screenings that wait for their turn; each takes a core and its memory for minutes."""
-ERROR_BYTES_MAX = 4_000
 
 _STATES = {
     RunState.RUNNING: screening_service_pb2.SCREENING_STATE_RUNNING,
@@ -73,27 +55,19 @@ class ScreeningService:
     def __init__(self, reads: ReadPool, settings: Settings) -> None:
         self._reads = reads
         self._settings = settings
-        self._worker: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
-        self._current = ""
-        self._cancelled = ""
-        self._process: asyncio.subprocess.Process | None = None
-        self._said: dict[str, object] = {}
+        self._queue: RunQueue[RunRequest, Found] | None = None
+        if settings.data_directory is not None and settings.views:
+            self._queue = RunQueue(open_runs(settings.data_directory), self._arguments)
 
     def start(self) -> None:
         """Go on with what was under way when the service stopped, and do what is asked for."""
-        if self._settings.data_directory is not None and self._settings.views:
-            self._wake.set()
-            self._worker = asyncio.create_task(self._work())
+        if self._queue is not None:
+            self._queue.start()
 
     def stop(self) -> None:
         """End the process of the screening under way; it goes on at the next start. Safe to call twice."""
-        if self._worker is not None:
-            self._worker.cancel()
-            self._worker = None
-        self._end_process()
-
-    # --- the methods ----------------------------------------------------------------------------
+        if self._queue is not None:
+            self._queue.stop()
 
     async def StartScreening(
         self, request: screening_service_pb2.StartScreeningRequest
@@ -104,28 +78,26 @@ class ScreeningService:
             request.division_prefix,
             tuple(dict.fromkeys(request.models)),
         )
-        directory = self._directory()
-        # Nothing in between gives way, so that of two equal questions at once the second finds the first.
-        under_way = [run for run in list_runs(directory) if run.state is RunState.RUNNING]
-        run = next((run for run in under_way if run.request == asked), None)
-        if run is None:
-            if len(under_way) >= WAITING_MAX:
-                raise Overloaded(f"{len(under_way)} screenings are waiting; cancel one or wait", 60.0)
-            run = create_run(directory, asked, datetime.now(UTC))
-        self._wake.set()
+        check_request(asked)
+        queue, directory = self._need_queue(), self._settings.data_directory
+        assert directory is not None
+        run = queue.put(
+            lambda request: request == asked, lambda: create_run(directory, asked, datetime.now(UTC))
+        )
         return screening_service_pb2.StartScreeningResponse(screening=self._tell(run))
 
     async def GetScreening(
         self, request: screening_service_pb2.GetScreeningRequest
     ) -> screening_service_pb2.GetScreeningResponse:
-        run = await self._reads.run(read_run, self._directory(), request.screening_id)
+        name = _read_name(request.screening_id)
+        run = await self._reads.run(self._need_queue().runs.read, name)
         return screening_service_pb2.GetScreeningResponse(screening=self._tell(run))
 
     async def ListScreenings(
         self, request: screening_service_pb2.ListScreeningsRequest
     ) -> screening_service_pb2.ListScreeningsResponse:
-        runs = await self._reads.run(list_runs, self._directory())
-        page, token = _cut(runs, request)
+        runs = await self._reads.run(self._need_queue().runs.list_all)
+        page, token = cut_page(runs, request)
         return screening_service_pb2.ListScreeningsResponse(
             screenings=[self._tell(run) for run in page], next_page_token=token
         )
@@ -133,85 +105,39 @@ class ScreeningService:
     async def CancelScreening(
         self, request: screening_service_pb2.CancelScreeningRequest
     ) -> screening_service_pb2.CancelScreeningResponse:
-        directory = self._directory()
-        run = read_run(directory, request.screening_id)
-        if run.state is RunState.RUNNING:
-            process = self._process
-            if self._current == run.name and process is not None:
-                self._cancelled = run.name
-                self._end_process()
-                await process.wait()
-            run = end_run(directory, run.name, RunState.CANCELLED, datetime.now(UTC))
+        run = await self._need_queue().cancel(_read_name(request.screening_id))
         return screening_service_pb2.CancelScreeningResponse(screening=self._tell(run))
 
     async def ListLeads(
         self, request: screening_service_pb2.ListLeadsRequest
     ) -> screening_service_pb2.ListLeadsResponse:
-        return await self._reads.run(_list_leads, self._directory(), request)
+        return await self._reads.run(_list_leads, self._need_queue().runs, request)
 
     async def ListScores(
         self, request: screening_service_pb2.ListScoresRequest
     ) -> screening_service_pb2.ListScoresResponse:
-        return await self._reads.run(_list_scores, self._directory(), request)
+        return await self._reads.run(_list_scores, self._need_queue().runs, request)
 
-    # --- the work -------------------------------------------------------------------------------
-
-    def _directory(self) -> Path:
-        directory = self._settings.data_directory
-        if directory is None or not self._settings.views:
+    def _need_queue(self) -> RunQueue[RunRequest, Found]:
+        if self._queue is None:
             raise FieldInvalid("screening_id", "there are no screenings: this service keeps no views on disk")
-        return directory
+        return self._queue
 
-    async def _work(self) -> None:
-        directory = self._directory()
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while waiting := [run for run in list_runs(directory) if run.state is RunState.RUNNING]:
-                # The oldest first.
-                await self._execute(directory, waiting[-1].name)
-
-    async def _execute(self, directory: Path, name: str) -> None:
-        """Let a process do it, and note why it failed if it did."""
-        self._current, self._said = name, {}
-        options = [str(directory.absolute()), name, "--memory", self._settings.screening_memory]
+    def _arguments(self, name: str) -> list[str]:
+        settings = self._settings
+        assert settings.data_directory is not None
+        told = [str(settings.data_directory.absolute()), name, "--memory", settings.screening_memory]
         for option, path in (
-            ("--care-homes", self._settings.care_homes_file),
-            ("--thresholds", self._settings.screening_thresholds_file),
+            ("--care-homes", settings.care_homes_file),
+            ("--thresholds", settings.screening_thresholds_file),
         ):
             if path is not None:
-                options += [option, str(path.absolute())]
-        try:
-            process = self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "tracecode_server.screening_process", *options),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-            )
-            assert process.stdout is not None
-            async for line in process.stdout:
-                # What a library says there is not for us.
-                if line.startswith(b"{"):
-                    self._said = json.loads(line)
-            status = await process.wait()
-            error = str(self._said.get("error", f"its process ended with status {status}"))
-        except OSError as problem:
-            error = str(problem)
-        finally:
-            self._current = ""
-        # Where it did what it was asked, it noted that itself.
-        if name == self._cancelled:
-            end_run(directory, name, RunState.CANCELLED, datetime.now(UTC))
-        else:
-            end_run(directory, name, RunState.FAILED, datetime.now(UTC), error[:ERROR_BYTES_MAX])
+                told += [option, str(path.absolute())]
+        return ["tracecode_server.screening_process", *told]
 
-    def _end_process(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                # It keeps what it has at every step, and asks nobody when it ends.
-                self._process.kill()
-
-    def _tell(self, run: Run) -> screening_service_pb2.Screening:
-        said = self._said if run.name == self._current and run.state is RunState.RUNNING else {}
+    def _tell(self, run: Screening) -> screening_service_pb2.Screening:
+        progress = self._need_queue().progress(run)
+        found = run.result or Found(leads=0, until_sequence=0)
         return screening_service_pb2.Screening(
             screening_id=run.name,
             state=_STATES[run.state],
@@ -219,23 +145,23 @@ class ScreeningService:
             last_day=str(run.request.last),
             division_prefix=run.request.division,
             models=run.request.models,
-            steps_done=int(str(said.get("done", 0))),
-            steps_total=int(str(said.get("total", 0))),
-            step=str(said.get("step", "")),
+            steps_done=progress.done,
+            steps_total=progress.total,
+            step=progress.step,
             error=run.error,
-            start_time=_to_timestamp(run.started),
-            end_time=None if run.ended is None else _to_timestamp(run.ended),
-            lead_count=run.leads,
-            until_sequence=run.until_sequence,
+            start_time=write_time(run.started),
+            end_time=None if run.ended is None else write_time(run.ended),
+            lead_count=found.leads,
+            until_sequence=found.until_sequence,
         )
 
 
 def _list_leads(
-    directory: Path, request: screening_service_pb2.ListLeadsRequest
+    runs: Screenings, request: screening_service_pb2.ListLeadsRequest
 ) -> screening_service_pb2.ListLeadsResponse:
-    leads = read_leads(find_results(directory, request.screening_id))
+    leads = read_leads(runs.find_results(_read_name(request.screening_id)))
     wanted = [lead for lead in leads if _wants_lead(request, lead)]
-    page, token = _cut(wanted, request)
+    page, token = cut_page(wanted, request)
     return screening_service_pb2.ListLeadsResponse(leads=map(_to_lead, page), next_page_token=token)
 
 
@@ -282,16 +208,16 @@ def _to_lead(lead: Lead) -> screening_service_pb2.Lead:
 
 
 def _list_scores(
-    directory: Path, request: screening_service_pb2.ListScoresRequest
+    runs: Screenings, request: screening_service_pb2.ListScoresRequest
 ) -> screening_service_pb2.ListScoresResponse:
     scores = [
         score
-        for score in read_scores(find_results(directory, request.screening_id))
+        for score in read_scores(runs.find_results(_read_name(request.screening_id)))
         if request.kind in (0, _KINDS[score.kind])
         and (not request.grades or score.grade in request.grades)
         and request.subject in ("", score.subject)
     ]
-    page, token = _cut(sorted(scores, key=lambda each: (each.credit, each.subject)), request)
+    page, token = cut_page(sorted(scores, key=lambda each: (each.credit, each.subject)), request)
     return screening_service_pb2.ListScoresResponse(scores=map(_to_score, page), next_page_token=token)
 
 
@@ -318,19 +244,6 @@ def _to_score(score: SubjectScore) -> screening_service_pb2.SubjectScore:
     )
 
 
-def _cut(rows: list[Row], request: _Listing) -> tuple[list[Row], str]:
-    """The page that a listing asks for, and the token of the next one."""
-    size = page_size(request.page_size)
-    question = type(request)()
-    question.CopyFrom(request)
-    question.ClearField("page_size")
-    question.ClearField("page_token")
-    binding = hashlib.sha256(question.SerializeToString(deterministic=True)).hexdigest().encode()
-    start = read_page_token(request.page_token, binding)
-    end = start + size
-    return rows[start:end], write_page_token(end, binding) if end < len(rows) else ""
-
-
 def _read_day(field: str, text: str) -> date:
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()
@@ -338,7 +251,6 @@ def _read_day(field: str, text: str) -> date:
         raise FieldInvalid(field, "is no day; write it as 2026-12-01") from None
 
 
-def _to_timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+def _read_name(name: str) -> str:
+    check_size("screening_id", name, NAME_BYTES_MAX)
+    return name

@@ -23,6 +23,7 @@ from tracecode_server.metrics import Metrics
 from tracecode_server.open_views import OpenViews
 from tracecode_server.proof_service import ProofService
 from tracecode_server.read_pool import ReadPool
+from tracecode_server.report_service import ReportService
 from tracecode_server.rule_base_service import RuleBaseService
 from tracecode_server.screening_service import ScreeningService
 from tracecode_server.settings import Settings
@@ -67,6 +68,7 @@ class Services:
         history = History(ledger, self._relations, access, ledger.clock_ns)
         self._finding_service = FindingService(ledger, self._reads, self._views)
         self._screening_service = ScreeningService(self._reads, settings)
+        self._report_service = ReportService(ledger, access, self._reads, settings)
         answering = {
             "LedgerService": self._ledger_service,
             "CatalogueService": CatalogueService(ledger, self._reads),
@@ -79,6 +81,7 @@ class Services:
             "CaseService": CaseService(ledger, self._reads),
             "InspectionService": InspectionService(ledger.inspections, self._reads),
             "ScreeningService": self._screening_service,
+            "ReportService": self._report_service,
             "ProofService": ProofService(ledger, self._reads, settings),
         }
         self.by_name: dict[str, object] = {
@@ -88,6 +91,7 @@ class Services:
     def start(self) -> None:
         """Go on with what was under way when the service stopped; from within the event loop."""
         self._screening_service.start()
+        self._report_service.start()
 
     def stop_reading(self) -> None:
         """Read no more documents from any stream, what was read is still answered; end every watch."""
@@ -98,6 +102,7 @@ class Services:
         """End what was begun for the services; nobody asks any more."""
         self._rule_base_service.stop()
         self._screening_service.stop()
+        self._report_service.stop()
         self.metrics.stop()
         self._questions.close()
         self._reads.close()

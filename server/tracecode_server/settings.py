@@ -162,6 +162,11 @@ class Settings(BaseSettings):
         pattern=r"^[0-9]+(\.[0-9]+)? ?(MB|GB|MiB|GiB)$",
         description="What a screening may hold in memory; the rest goes to the data directory's disk.",
     )
+    report_memory: str = Field(
+        "1GB",
+        pattern=r"^[0-9]+(\.[0-9]+)? ?(MB|GB|MiB|GiB)$",
+        description="What a report may hold in memory; the rest goes to the data directory's disk.",
+    )
     screening_thresholds_file: Path | None = Field(
         None, description="Numbers that screening compares with (TOML). Default: those that come with it."
     )

@@ -16,6 +16,7 @@ from tracecode.client.finding_client import FindingClient
 from tracecode.client.inspection_client import InspectionClient
 from tracecode.client.ledger_client import LedgerClient
 from tracecode.client.proof_client import ProofClient
+from tracecode.client.report_client import ReportClient
 from tracecode.client.screening_client import ScreeningClient
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "NotKnown",
     "OutcomeUnknown",
     "ProofClient",
+    "ReportClient",
     "ScreeningClient",
     "ServerFault",
     "StateConflict",

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import grpc
 
+from tracecode.client.actor import Metadata
 from tracecode.client.case_client import Attempt
 from tracecode.client.errors import Unanswered, read_failure
 from tracecode.v1 import case_pb2, finding_service_pb2, finding_service_pb2_grpc
@@ -22,14 +23,21 @@ RETURN_SECONDS = 0.5
 class FindingClient:
     """Calls the FindingService. Raises CallInvalid, NotKnown, Unanswered, ServerFault."""
 
-    def __init__(self, channel: grpc.Channel, deadline_seconds: float, attempt: Attempt) -> None:
-        """The channel stays the caller's to close."""
+    def __init__(
+        self, channel: grpc.Channel, deadline_seconds: float, attempt: Attempt, metadata: Metadata
+    ) -> None:
+        """The channel stays the caller's to close. `metadata` names who asks."""
         self._stub = finding_service_pb2_grpc.FindingServiceStub(channel)
         self._deadline_seconds = deadline_seconds
         self._attempt = attempt
+        self._metadata = metadata
 
     def _call(self, call: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-        return self._attempt(lambda wait: call(request, timeout=self._deadline_seconds, wait_for_ready=wait))
+        return self._attempt(
+            lambda wait: call(
+                request, timeout=self._deadline_seconds, wait_for_ready=wait, metadata=self._metadata
+            )
+        )
 
     def list_findings(
         self, request: finding_service_pb2.ListFindingsRequest
@@ -69,7 +77,7 @@ class FindingClient:
         heard_at = time.monotonic()
         while True:
             try:
-                for response in self._stub.WatchFindings(asked, wait_for_ready=True):
+                for response in self._stub.WatchFindings(asked, wait_for_ready=True, metadata=self._metadata):
                     heard_at = time.monotonic()
                     asked.cursor = response.cursor
                     yield response

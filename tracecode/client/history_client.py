@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 import grpc
 
+from tracecode.client.actor import name_actor
 from tracecode.client.errors import Unanswered, read_failure
 from tracecode.v1 import history_service_pb2, history_service_pb2_grpc
 
@@ -30,7 +30,7 @@ class HistoryClient:
     ) -> None:
         """`target` is host:port; `actor` stands in the service's file of grants. What is asked is kept there
         with `reason`. An export that breaks off is taken up again, `attempts` times without a message."""
-        self._metadata = (("tracecode-actor", quote(actor)), ("tracecode-reason", quote(reason)))
+        self._metadata = name_actor(actor, reason)
         self._deadline_seconds = deadline_seconds
         self._attempts = attempts
         self._channel = grpc.insecure_channel(

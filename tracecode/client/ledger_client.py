@@ -23,6 +23,7 @@ from typing import Self, TypeVar
 
 import grpc
 
+from tracecode.client.actor import name_actor
 from tracecode.client.backoff import Backoff
 from tracecode.client.case_client import CaseClient
 from tracecode.client.document_stream import (
@@ -41,6 +42,7 @@ from tracecode.client.errors import (
 )
 from tracecode.client.finding_client import FindingClient
 from tracecode.client.inspection_client import InspectionClient
+from tracecode.client.report_client import ReportClient
 from tracecode.client.screening_client import ScreeningClient
 from tracecode.v1 import (
     catalogue_pb2,
@@ -77,6 +79,8 @@ class LedgerClient:
         self,
         target: str,
         *,
+        actor: str = "",
+        reason: str = "",
         deadline_seconds: float = 1.0,
         attempts: int = 4,
         backoff: Backoff | None = None,
@@ -90,6 +94,8 @@ class LedgerClient:
         takes at most attempts x deadline and the pauses between: a till that has only 1.5 s for its
         customer asks with deadline_seconds=1.5, attempts=1 and sends again what had no answer. A stream is
         renewed when it gives no answer for `stall_seconds`. `seed` fixes the jitter of the pauses.
+        A till is nobody's `actor`; a regulator's program names him, and why he asks: he is shown what his
+        grants hold, findings and reports among it, and what he asks is kept.
         """
         if attempts < 1:
             raise ValueError(f"attempts is {attempts}; a call is made at least once")
@@ -119,10 +125,13 @@ class LedgerClient:
         self._rule_bases = rule_base_service_pb2_grpc.RuleBaseServiceStub(self._channel)
         self.cases = CaseClient(self._channel, self._deadline_seconds, self._attempt)
         """The regulator's desk of the same service."""
-        self.findings = FindingClient(self._channel, self._deadline_seconds, self._attempt)
+        self._metadata = name_actor(actor, reason)
+        self.findings = FindingClient(self._channel, self._deadline_seconds, self._attempt, self._metadata)
         """The finding queue of the same service."""
         self.inspections = InspectionClient(self._channel, self._deadline_seconds, self._attempt)
         """Draws, self-checks and inspections of the same service."""
+        self.reports = ReportClient(self._channel, self._deadline_seconds, self._attempt, self._metadata)
+        """Reports of the same service."""
         self.screenings = ScreeningClient(self._channel, self._deadline_seconds, self._attempt)
         """Screenings of the same service."""
 
@@ -396,7 +405,11 @@ class LedgerClient:
                     stream.send(message)
 
     def _call(self, call: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-        return self._attempt(lambda wait: call(request, timeout=self._deadline_seconds, wait_for_ready=wait))
+        return self._attempt(
+            lambda wait: call(
+                request, timeout=self._deadline_seconds, wait_for_ready=wait, metadata=self._metadata
+            )
+        )
 
     def _import(
         self, call: grpc.StreamUnaryMultiCallable[Request, Response], requests: Sequence[Request]
