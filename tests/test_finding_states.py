@@ -19,6 +19,7 @@ from tracecode_server.finding_service import FindingService, read_cursor
 from tracecode_server.open_views import OpenViews
 from tracecode_server.read_pool import ReadPool
 
+from tracecode.access import Access
 from tracecode.document import china_day
 from tracecode.errors import TracecodeError
 from tracecode.finding import FindingType
@@ -263,7 +264,7 @@ def test_responses_of_any_size_join_to_all_events(
     """Pins that a watch that goes on from each cursor, also amid the events of one entry, misses and doubles
     nothing, and that views which are behind the cursor are waited for."""
     views = OpenViews(directory)
-    service = FindingService(cast(Ledger, None), cast(ReadPool, None), views)
+    service = FindingService(cast(Ledger, None), cast(Access, None), cast(ReadPool, None), views)
     try:
         whole, _, _ = service._read_events(Filter(), (1, 0))
         assert len(whole.events) > 20

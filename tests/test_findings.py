@@ -22,6 +22,7 @@ from test_cli import run
 from tracecode_server.finding_service import bound_share, read_cursor, write_cursor
 from wire import make_code, make_document, make_sale, read_details
 
+from tracecode._native import Store
 from tracecode.client import CallInvalid, LedgerClient, NotKnown
 from tracecode.v1 import (
     case_pb2,
@@ -29,6 +30,7 @@ from tracecode.v1 import (
     document_pb2,
     finding_pb2,
     finding_service_pb2,
+    journal_pb2,
 )
 from tracecode.v1.finding_service_pb2 import (
     FindingEvent,
@@ -38,7 +40,7 @@ from tracecode.v1.finding_service_pb2 import (
     WatchFindingsRequest,
 )
 
-HERE, THERE = "P37020304446", "P37020300077"
+HERE, THERE, FAR = "P37020304446", "P37020300077", "P37010200078"
 CROSS_ORG = finding_pb2.FINDING_TYPE_DUP_SALE_CROSS_ORG
 DELAY_SECONDS_MAX = 1.0
 # A machine that is busy with other things takes its time.
@@ -79,12 +81,24 @@ class Watch:
         return self._events.empty()
 
 
+GRANTS = """
+[actors."李"]
+divisions = [""]
+[actors."青岛"]
+divisions = ["370203"]
+"""
+ACTOR = ("--actor", "李", "--reason", "查过")
+
+
 @contextmanager
 def serve(directory: Path, **settings: object) -> Iterator[tuple[ServerProcess, LedgerClient]]:
     """A service with views, and a client of it."""
-    with ServerProcess(data_directory=directory, views=True, drain_seconds=5, **settings) as process:
+    grants = directory.parent / "grants.toml"
+    grants.write_text(GRANTS)
+    settings = {"views": True, "drain_seconds": 5, "grants_file": grants, **settings}
+    with ServerProcess(data_directory=directory, **settings) as process:
         register_institutions(process.address, HERE, THERE)
-        with LedgerClient(process.address, deadline_seconds=20) as client:
+        with LedgerClient(process.address, actor="李", reason="查过", deadline_seconds=20) as client:
             deadline = time.monotonic() + WAIT_SECONDS
             while not client.service_info().HasField("views"):
                 assert time.monotonic() < deadline
@@ -92,12 +106,12 @@ def serve(directory: Path, **settings: object) -> Iterator[tuple[ServerProcess, 
             yield process, client
 
 
-def sell_twice(client: LedgerClient, code: str = "") -> tuple[str, int, str]:
+def sell_twice(client: LedgerClient, *, here: str = HERE, there: str = THERE) -> tuple[str, int, str]:
     """A box is sold here and an hour later there: its code, the second sale's entry, the first's number."""
-    code = code or make_code()
-    first = make_sale(code, institution_code=HERE, stage=document_pb2.SALE_STAGE_REPORTED)
+    code = make_code()
+    first = make_sale(code, institution_code=here, stage=document_pb2.SALE_STAGE_REPORTED)
     first.business_time.seconds -= 7200
-    second = make_sale(code, institution_code=THERE, stage=document_pb2.SALE_STAGE_REPORTED)
+    second = make_sale(code, institution_code=there, stage=document_pb2.SALE_STAGE_REPORTED)
     client.record(first)
     return code, client.record(second).sequence, first.document_number
 
@@ -157,12 +171,11 @@ def test_a_duplicate_sale_is_told_within_a_second_and_a_return_clears_it(tmp_pat
         )
         assert standing.standing_finding.evidence
         assert [each.event_count for each in standing.counter_evidence] == [0] * 6
-        shown = run(
-            "findings", "show", f"{sequence}:DUP_SALE_CROSS_ORG:1:{code}", "--server", process.address
-        )
+        asked = (*ACTOR, "--server", process.address)
+        shown = run("findings", "show", f"{sequence}:DUP_SALE_CROSS_ORG:1:{code}", *asked)
         assert shown.exit_code == 0, shown.stderr
         assert f"sale return #{returned}" in shown.stdout
-        listed = run("findings", "list", "--state", "cleared", "--server", process.address, "--json")
+        listed = run("findings", "list", "--state", "cleared", *asked, "--json")
         assert listed.stdout.count(f'"sequence":"{sequence}"') == 1
 
 
@@ -179,7 +192,7 @@ def test_a_watch_goes_on_over_a_restart_and_loses_and_doubles_nothing(tmp_path: 
             sold = [sell_twice(client)[1] for _ in range(4)]
             for take in (1, 2):
                 # The client leaves after some responses and comes back with the cursor of the last.
-                call = stub.WatchFindings(request)
+                call = stub.WatchFindings(request, metadata=client.findings._metadata)
                 for _ in range(take):
                     response = next(iter(call))
                     events += [(event.sequence, event.record.finding.sequence) for event in response.events]
@@ -187,7 +200,7 @@ def test_a_watch_goes_on_over_a_restart_and_loses_and_doubles_nothing(tmp_path: 
                     if response.as_of_sequence >= sold[-1]:
                         break
                 call.cancel()
-            call = stub.WatchFindings(request)
+            call = stub.WatchFindings(request, metadata=client.findings._metadata)
             ended = threading.Thread(target=lambda: process.signal())
             for response in call:
                 events += [(event.sequence, event.record.finding.sequence) for event in response.events]
@@ -198,9 +211,8 @@ def test_a_watch_goes_on_over_a_restart_and_loses_and_doubles_nothing(tmp_path: 
             assert process.wait() == 0
         assert round_ == 0 or len(events) > 8
     with serve(directory) as (_, client):
-        whole = next(
-            iter(client.findings._stub.WatchFindings(WatchFindingsRequest(cursor="0", filter=request.filter)))
-        )
+        request.cursor = "0"
+        whole = next(client.findings.watch_findings(request))
     assert events == [(event.sequence, event.record.finding.sequence) for event in whole.events]
     assert len(set(events)) == len(events)
 
@@ -213,7 +225,7 @@ def test_what_people_say_is_told_counted_and_measured(tmp_path: Path) -> None:
         names = [f"{sequence}:DUP_SALE_CROSS_ORG:1:{code}" for code, sequence, _ in sold]
         while watch.next_event().sequence < sold[-1][1]:
             pass
-        options = ("--actor", "李", "--reason", "查过", "--server", process.address)
+        options = (*ACTOR, "--server", process.address)
         for name, command in zip(names, ("confirm", "confirm", "dismiss"), strict=False):
             told = run("findings", command, name, *options)
             assert told.exit_code == 0, told.stderr
@@ -280,8 +292,77 @@ def test_what_people_say_is_told_counted_and_measured(tmp_path: Path) -> None:
         with pytest.raises(NotKnown):
             client.findings.get_finding(case_pb2.FindingReference(sequence=1, type=CROSS_ORG))
         with pytest.raises(grpc.RpcError) as caught:
-            client.findings._stub.ListFindings(ListFindingsRequest(page_token="00"))
+            client.findings._stub.ListFindings(
+                ListFindingsRequest(page_token="00"), metadata=client.findings._metadata
+            )
         assert "page_token" in str(read_details(caught.value))
+
+
+def test_nobody_is_told_of_findings_beyond_his_divisions(tmp_path: Path) -> None:
+    """Pins list, groups, watch and one finding for who may see one of two divisions: only its findings, with
+    whoever is elsewhere cut to division and day; that each look is recorded with its reason, that a watch
+    ends with its grant, and that nobody who is unnamed or unknown is answered."""
+    grants = tmp_path / "grants.toml"
+    with serve(tmp_path / "ledger") as (process, everywhere):
+        register_institutions(process.address, FAR)
+        box, sequence, _ = sell_twice(everywhere, there=FAR)
+        elsewhere = case_pb2.FindingReference(sequence=sequence, type=CROSS_ORG, line_number=1, code=box)
+        back, back_sequence, _ = sell_twice(everywhere, here=FAR, there=HERE)
+        ours = case_pb2.FindingReference(sequence=back_sequence, type=CROSS_ORG, line_number=1, code=back)
+        watch = Watch(everywhere, WatchFindingsRequest(cursor="0", filter=FindingFilter(types=[CROSS_ORG])))
+        assert {watch.next_event().sequence for _ in range(2)} == {sequence, back_sequence}
+        asked = FindingFilter(types=[CROSS_ORG])
+        with LedgerClient(process.address, actor="青岛", reason="核查", deadline_seconds=20) as client:
+            found = list(client.findings.list_findings(ListFindingsRequest(filter=asked)))
+            assert [each.finding for each in found] == [ours]
+            for grouping in (1, 2, 3, 4, 5):
+                groups = client.findings.group_findings(
+                    GroupFindingsRequest(
+                        filter=asked, grouping=finding_service_pb2.FindingGrouping.ValueType(grouping)
+                    )
+                )
+                assert (groups.finding_count, groups.group_count) == (1, 1)
+            told = client.findings.get_finding(ours)
+            assert FAR not in str(told)
+            assert {evidence.division_code for evidence in told.standing_finding.evidence} >= {FAR[1:7]}
+            assert FAR in str(everywhere.findings.get_finding(ours))
+            with pytest.raises(CallInvalid, match=r"ACCESS_DENIED.*370102"):
+                client.findings.get_finding(elsewhere)
+            responses = client.findings.watch_findings(
+                WatchFindingsRequest(cursor="0", filter=asked, heartbeat_seconds=1)
+            )
+            assert [event.record.finding for event in next(responses).events] == [ours]
+            grants.write_text(GRANTS.replace("青岛", "别人"))
+            with pytest.raises(CallInvalid, match="ACCESS_DENIED"):
+                for _ in responses:
+                    pass
+            grants.write_text(GRANTS)
+        for actor in ("", "路人"):
+            with LedgerClient(process.address, actor=actor, deadline_seconds=20) as client:
+                for ask in (
+                    lambda client=client: list(client.findings.list_findings(ListFindingsRequest())),
+                    lambda client=client: client.findings.group_findings(GroupFindingsRequest(grouping=1)),
+                    lambda client=client: client.findings.get_finding(ours),
+                    lambda client=client: next(client.findings.watch_findings(WatchFindingsRequest())),
+                ):
+                    with pytest.raises(CallInvalid, match="ACCESS_DENIED"):
+                        ask()
+        looks = read_looks(tmp_path / "ledger", "青岛")
+    assert [look.method.rpartition(".")[2] for look in looks] == [
+        "ListFindings",
+        *["GroupFindings"] * 5,
+        "GetFinding",
+        "WatchFindings",
+    ]
+    assert {look.reason for look in looks} == {"核查"}
+    assert back in looks[6].question
+
+
+def read_looks(directory: Path, actor: str) -> list[case_pb2.AccessRecord]:
+    """What the journal of a service has of somebody's looks."""
+    with Store(str(directory), map_size_bytes=1 << 30, overlay_bytes_max=0, read_only=True) as store:
+        entries = [journal_pb2.JournalEntry.FromString(each) for each in store.entries(0, 1_000)]
+    return [entry.access_record for entry in entries if entry.access_record.actor == actor]
 
 
 def test_cursors_and_shares_are_what_they_say() -> None:

@@ -44,7 +44,7 @@ from running_server import ServerProcess, ServerThread
 from test_cli import run
 
 from tracecode.access import Access, Asker
-from tracecode.client import LedgerClient
+from tracecode.client import CallInvalid, LedgerClient, NotKnown
 from tracecode.document import DocumentKind
 from tracecode.engine.store_engine import StoreEngine
 from tracecode.errors import AccessDenied, FieldInvalid, GrantsInvalid, StorageFull
@@ -60,6 +60,8 @@ from tracecode.v1 import (
     history_service_pb2,
     history_service_pb2_grpc,
     journal_pb2,
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
 )
 from tracecode.v1.complaint_pb2 import COMPLAINT_KIND_SALE_NOT_MINE
 from tracecode.views.lines import extract, read_entries
@@ -538,6 +540,49 @@ def ask_service(address: str) -> None:
         assert read_error(raised.value) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
 
 
+def ask_ledger(address: str) -> None:
+    """Ask the methods that tills have, too: by a regulator, by a till, and by somebody badly named."""
+    with LedgerClient(address, actor="王芳", reason="复核", deadline_seconds=20) as client:
+        events = list(client.list_code_events(code(1)))
+        assert [event.institution_code for event in events] == [SHOP, SHOP, ""]
+        assert FAR not in str(events)
+        assert "FAR1" not in str(events)
+        assert events[2].findings
+        assert client.get_code(code(1)).status.holder_institution_code in ("", SHOP)
+        told = client.get_document(SHOP, document_pb2.DOCUMENT_KIND_SALE, "S1")
+        assert told.document.document_number == "S1"
+        assert FAR not in str(told)
+        assert list(client.list_stock(SHOP))
+        with pytest.raises(NotKnown):
+            client.get_document(SHOP, document_pb2.DOCUMENT_KIND_SALE, "none")
+        for ask in (
+            lambda: client.get_document(FAR, document_pb2.DOCUMENT_KIND_SALE, "FAR1"),
+            lambda: list(client.list_stock(FAR)),
+        ):
+            with pytest.raises(CallInvalid, match="ACCESS_DENIED"):
+                ask()
+    with LedgerClient(address, deadline_seconds=20) as till:
+        assert [event.institution_code for event in till.list_code_events(code(1))] == [SHOP, SHOP, FAR]
+        assert till.get_code(code(1)).status.state
+        assert till.get_document(FAR, document_pb2.DOCUMENT_KIND_SALE, "FAR1").document.lines
+        assert list(till.list_stock(FAR))
+    with grpc.insecure_channel(address) as channel:
+        stub = ledger_service_pb2_grpc.LedgerServiceStub(channel)
+        for metadata in (
+            [("tracecode-actor", "")],
+            [("tracecode-actor", "nobody")],
+            [("tracecode-reason", "x")],
+        ):
+            for ask_badly, request in (
+                (stub.ListCodeEvents, ledger_service_pb2.ListCodeEventsRequest(code=code(1))),
+                (stub.GetCode, ledger_service_pb2.GetCodeRequest(code=code(1))),
+                (stub.ListStock, ledger_service_pb2.ListStockRequest(institution_code=SHOP)),
+            ):
+                with pytest.raises(grpc.RpcError) as raised:
+                    ask_badly(request, metadata=metadata, timeout=20)
+                assert read_error(raised.value) == (grpc.StatusCode.PERMISSION_DENIED, "ACCESS_DENIED")
+
+
 DAY_AT_TWO = [
     receipt(SHOP, "R1", NOON, line(code(1))),
     sale(SHOP, "S1", NOON + 60, line(code(1))),
@@ -589,6 +634,28 @@ def test_the_service_asks_who_looks(tmp_path: Path) -> None:
     assert {look.reason for look in looks if look.actor} == {"举报 12 号"}
 
 
+def test_a_till_is_asked_for_no_name_and_a_regulator_is_held_to_his_grants(tmp_path: Path) -> None:
+    """Pins that codes, documents and stock are told to a till as ever, without a record; and that who names
+    himself sees his divisions, recorded, and elsewhere no more than in a history."""
+    (tmp_path / "grants.toml").write_text(GRANTS)
+    with ServerThread(
+        clock_ns, data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml"
+    ) as server:
+        server.ledger.import_institutions(INSTITUTIONS)
+        server.ledger.import_products(PRODUCTS)
+        server.ledger.record(DAY_AT_TWO)
+        ask_ledger(server.address)
+        entries = server.ledger.engine.entries(0, 1_000)
+    looks = [journal_pb2.JournalEntry.FromString(value).access_record for value in entries]
+    assert [(look.method.rpartition(".")[2], look.reason) for look in looks if look.method] == [
+        ("ListCodeEvents", "复核"),
+        ("GetCode", "复核"),
+        ("GetDocument", "复核"),
+        ("ListStock", "复核"),
+        ("GetDocument", "复核"),
+    ]
+
+
 def test_who_asks_is_known_behind_edges_too(tmp_path: Path) -> None:
     """Pins that metadata and a stream of answers cross the link of an edge process."""
     (tmp_path / "grants.toml").write_text(GRANTS)
@@ -601,6 +668,7 @@ def test_who_asks_is_known_behind_edges_too(tmp_path: Path) -> None:
             for document in DAY_AT_TWO:
                 client.record(document)
         ask_service(process.address)
+        ask_ledger(process.address)
         assert process.stop() == 0
 
 

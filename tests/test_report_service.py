@@ -27,7 +27,7 @@ from tracecode.client import CallInvalid, LedgerClient, NotKnown, ServerFault
 from tracecode.reports import FORMATS, Period, export_report, make_report
 from tracecode.reports.runs import ReportRequest, create_run, execute_run, open_runs
 from tracecode.runs import RunState
-from tracecode.v1 import journal_pb2, report_service_pb2
+from tracecode.v1 import case_pb2, journal_pb2, report_service_pb2
 from tracecode.v1.report_service_pb2 import Report, StartReportRequest
 
 GRANTS = """
@@ -100,7 +100,7 @@ def test_a_report_is_made_beside_the_service_and_is_the_command_s_own(
     assert not (open_runs(directory).folder_of(report.report_id) / "spill").exists()
 
 
-def read_looks(directory: Path) -> list[journal_pb2.AccessRecord]:
+def read_looks(directory: Path) -> list[case_pb2.AccessRecord]:
     """All looks of a journal, which a service may have open."""
     with Store(str(directory), map_size_bytes=1 << 30, overlay_bytes_max=0, read_only=True) as store:
         entries = store.entries(0, 1_000_000)

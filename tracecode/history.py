@@ -39,10 +39,10 @@ from tracecode.filter import (
 )
 from tracecode.grants import Scope
 from tracecode.ledger import Ledger, read_key
+from tracecode.masks import division_of, mask_complaint, mask_event, mask_status
 from tracecode.paging import PAGE_TOKEN_BYTES_MAX, page_size
 from tracecode.v1 import (
     code_pb2,
-    complaint_pb2,
     document_pb2,
     finding_pb2,
     history_service_pb2,
@@ -254,15 +254,16 @@ class History:
         scope = self._access.look(asker, f"{_SERVICE}.GetCodeHistory", request)
         response = history_service_pb2.GetCodeHistoryResponse()
         self._ledger.fill_code_page(request, response, lambda: response.events.add().event)
-        if not scope.covers(response.status.holder_institution_code[1:7]):
-            response.status.holder_institution_code = ""
+        mask_status(response.status, scope)
         for told in response.events:
             self._ledger.answer_event(told.event)
-            _mask_event(told, scope)
+            told.division_code = division_of(told.event.institution_code)
+            told.masked = not scope.covers(told.division_code)
+            mask_event(told.event, scope)
         if not request.page_token:
             response.complaints.extend(self._ledger.complaints.of_code(read_key(request.code)))
         for record in response.complaints:
-            _mask_complaint(record, scope)
+            mask_complaint(record, scope)
         return response
 
     # What lists share.
@@ -610,79 +611,3 @@ def _document_message(
         findings_now=map(finding_pb2.FindingType.ValueType, now),
         severity_now=finding_pb2.Severity.ValueType(severity_now),
     )
-
-
-def _mask_complaint(record: complaint_pb2.ComplaintRecord, scope: Scope) -> None:
-    """Take away of whom it is where the caller may not see one of them: the sales would tell."""
-    complaint = record.complaint
-    told = [
-        *complaint.institution_codes,
-        *([complaint.institution_code] if complaint.institution_code else []),
-    ]
-    if all(scope.covers(code[1:7]) for code in told):
-        return
-    for field in ("person_token", "request_id", "institution_code", "sale_sequences", "institution_codes"):
-        complaint.ClearField(field)
-    record.ClearField("case_numbers")
-
-
-def _mask_event(told: history_service_pb2.CodeLifeEvent, scope: Scope) -> None:
-    """Leave of an event what the caller may see."""
-    event = told.event
-    told.division_code = event.institution_code[1:7]
-    if scope.covers_all:
-        return
-    told.masked = not scope.covers(told.division_code)
-    if not told.masked:
-        for finding in (*event.findings_first, *event.findings):
-            for evidence in finding.evidence:
-                _mask_evidence(evidence, scope)
-        if event.counterparty and _is_hidden_institution(event.counterparty, scope):
-            event.counterparty = ""
-        return
-    told.event.CopyFrom(
-        code_pb2.CodeEvent(
-            sequence=event.sequence,
-            operation=event.operation,
-            document_kind=event.document_kind,
-            business_time=_day_time(event.business_time),
-            effective_time=_day_time(event.effective_time),
-            refused=event.refused,
-            deleted_by_sequence=event.deleted_by_sequence,
-            state_after=event.state_after,
-            channel=event.channel,
-            joined_sequence=event.joined_sequence,
-            findings_first=[_bare(each) for each in event.findings_first],
-            findings=[_bare(each) for each in event.findings],
-        )
-    )
-
-
-def _bare(finding: finding_pb2.Finding) -> finding_pb2.Finding:
-    return finding_pb2.Finding(
-        type=finding.type,
-        severity=finding.severity,
-        final_severity=finding.final_severity,
-        mode=finding.mode,
-        code=finding.code,
-        title=finding.title,
-    )
-
-
-def _day_time(time: Timestamp) -> Timestamp:
-    """The beginning of its day in China."""
-    return Timestamp(seconds=(time.seconds + 28_800) // 86_400 * 86_400 - 28_800)
-
-
-def _is_hidden_institution(text: str, scope: Scope) -> bool:
-    # A supplier's licence or name is no institution; those are written by one letter and digits.
-    return len(text) >= 7 and text[:1].isalpha() and text[1:7].isdigit() and not scope.covers(text[1:7])
-
-
-def _mask_evidence(evidence: finding_pb2.Evidence, scope: Scope) -> None:
-    division = evidence.institution_code[1:7] or evidence.division_code
-    if division and not scope.covers(division):
-        evidence.institution_code = ""
-        evidence.document_number = ""
-        if evidence.HasField("business_time"):
-            evidence.business_time.CopyFrom(_day_time(evidence.business_time))

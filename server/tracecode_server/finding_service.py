@@ -9,18 +9,23 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from math import sqrt
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tracecode.access import Access, Asker
 from tracecode.answer import answer_findings, to_timestamp
 from tracecode.code import key_text
 from tracecode.counter_evidence import CHAIN_EVENTS_MAX, search
 from tracecode.document import EPOCH, NS, check_size, day_date, effective_time
-from tracecode.errors import FieldInvalid, NotFound, Overloaded
+from tracecode.errors import AccessDenied, FieldInvalid, NotFound, Overloaded
 from tracecode.finding import PROVISIONAL_SECONDS
+from tracecode.grants import Scope
 from tracecode.ledger import Ledger, read_key
+from tracecode.masks import day_time, division_of, mask_finding
 from tracecode.paging import PAGE_TOKEN_BYTES_MAX, page_size
 from tracecode.v1 import (
     case_pb2,
@@ -34,6 +39,7 @@ from tracecode.views import finding_states
 from tracecode.views.finding_queue import read_standing
 from tracecode.views.finding_states import SEVERITY_MIN, Filter, FindingEvent, FindingId, FindingState
 from tracecode.views.store import Reader
+from tracecode_server.asker import name_asker
 from tracecode_server.open_views import OpenViews
 from tracecode_server.read_pool import ReadPool
 
@@ -46,6 +52,7 @@ WATCH_EVENTS = 200
 EVENTS_SHOWN = 200
 ACTS_SHOWN = 200
 Z_95 = 1.959964
+_SERVICE = "tracecode.v1.FindingService"
 
 _CURSOR = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,9}))?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -61,8 +68,9 @@ _GROUPS = {
 class FindingService:
     """Answers for the finding queue. Raises the ledger's errors; `Methods` turns them into statuses."""
 
-    def __init__(self, ledger: Ledger, reads: ReadPool, views: OpenViews) -> None:
+    def __init__(self, ledger: Ledger, access: Access, reads: ReadPool, views: OpenViews) -> None:
         self._ledger = ledger
+        self._access = access
         self._reads = reads
         self._views = views
         self._draining = False
@@ -73,20 +81,18 @@ class FindingService:
     async def ListFindings(
         self, request: finding_service_pb2.ListFindingsRequest
     ) -> finding_service_pb2.ListFindingsResponse:
-        return await self._reads.run(self._list, request)
+        return await self._reads.run(self._list, name_asker(), request)
 
     def _list(
-        self, request: finding_service_pb2.ListFindingsRequest
+        self, asker: Asker, request: finding_service_pb2.ListFindingsRequest
     ) -> finding_service_pb2.ListFindingsResponse:
         asked = read_filter(request.filter)
+        size = page_size(request.page_size)
         binding = hashlib.sha256(request.filter.SerializeToString(deterministic=True)).digest()[:8]
+        after = _read_token(request.page_token, binding)
+        asked = within(asked, self._record(asker, "ListFindings", request))
         with self._views.read() as reader:
-            found, following = finding_states.list_findings(
-                reader,
-                asked,
-                size=page_size(request.page_size),
-                after=_read_token(request.page_token, binding),
-            )
+            found, following = finding_states.list_findings(reader, asked, size=size, after=after)
             return finding_service_pb2.ListFindingsResponse(
                 findings=[_to_record(reader, each) for each in found],
                 next_page_token=(binding + following).hex() if following else "",
@@ -97,15 +103,17 @@ class FindingService:
     async def GroupFindings(
         self, request: finding_service_pb2.GroupFindingsRequest
     ) -> finding_service_pb2.GroupFindingsResponse:
-        return await self._reads.run(self._group, request)
+        return await self._reads.run(self._group, name_asker(), request)
 
     def _group(
-        self, request: finding_service_pb2.GroupFindingsRequest
+        self, asker: Asker, request: finding_service_pb2.GroupFindingsRequest
     ) -> finding_service_pb2.GroupFindingsResponse:
         asked = read_filter(request.filter)
         part = _GROUPS.get(request.grouping)
         if part is None:
             raise FieldInvalid("grouping", "say by what: TYPE, INSTITUTION, DIVISION, DAY or STATE")
+        size = page_size(request.page_size)
+        asked = within(asked, self._record(asker, "GroupFindings", request))
         groups: dict[object, Counter[int]] = {}
         with self._views.read() as reader:
             sequence = reader.sequence
@@ -128,7 +136,7 @@ class FindingService:
                     dismissed_count=counts[state.DISMISSED],
                     cleared_count=counts[state.CLEARED],
                 )
-                for key, counts in largest[: page_size(request.page_size)]
+                for key, counts in largest[:size]
             ],
             finding_count=sum(counts.total() for counts in groups.values()),
             group_count=len(groups),
@@ -138,32 +146,49 @@ class FindingService:
     async def GetFinding(
         self, request: finding_service_pb2.GetFindingRequest
     ) -> finding_service_pb2.GetFindingResponse:
-        return await self._reads.run(self._get, request.finding)
+        return await self._reads.run(self._get, name_asker(), request)
 
-    def _get(self, reference: case_pb2.FindingReference) -> finding_service_pb2.GetFindingResponse:
+    def _get(
+        self, asker: Asker, request: finding_service_pb2.GetFindingRequest
+    ) -> finding_service_pb2.GetFindingResponse:
+        reference = request.finding
         id = FindingId.of(reference)
+        scope = self._access.scope(asker)
         response = finding_service_pb2.GetFindingResponse()
         with self._views.read() as reader:
             found = finding_states.read_finding(reader, id)
             if found is None:
+                # That there is none is told, too.
+                self._record(asker, "GetFinding", request)
                 raise NotFound("no finding of WARN or more is known by this name")
+            if not scope.covers(found.division_code):
+                raise AccessDenied(f"{asker.actor!r} may not see division {found.division_code!r}")
             response.record.CopyFrom(_to_record(reader, found))
             response.as_of_sequence = reader.sequence
             standing = [each.entry for each in read_standing(reader, id.sequence)] if found.stands else []
             for event in finding_states.list_events_of(reader, id, EVENTS_SHOWN):
                 response.events.append(_to_event(event))
+        self._record(asker, "GetFinding", request)
         first = self._read_finding(id, found.raised)
         if first is not None:
             response.first_finding.CopyFrom(first)
         now = self._read_finding(id, standing[0]) if standing else None
         if now is not None:
             response.standing_finding.CopyFrom(now)
+        for shown in (response.first_finding, response.standing_finding):
+            mask_finding(shown, scope)
         response.counter_evidence.extend(
             search(reference, found.institution_code, self._read_chain(reference.code))
         )
+        for evidence in response.counter_evidence:
+            for explaining in evidence.events:
+                _mask_counter_evidence(explaining, scope)
         response.acts.extend(self._read_acts(reference))
         if found.case_number:
-            response.case.CopyFrom(self._ledger.desk.get_case(found.case_number))
+            case = self._ledger.desk.get_case(found.case_number)
+            # Findings of several divisions may be in one case, which says more than they do.
+            if scope.covers(case.division_code):
+                response.case.CopyFrom(case)
         return response
 
     def _read_entry(self, sequence: int) -> journal_pb2.JournalEntry:
@@ -243,6 +268,8 @@ class FindingService:
         cursor = read_cursor(request.cursor) if request.cursor else None
         if cursor is not None and cursor[0] > self._ledger.engine.sequence + 1:
             raise FieldInvalid("cursor", "names an entry that this ledger does not have")
+        asker = name_asker()
+        await self._reads.run(self._record, asker, "WatchFindings", request)
         said_at: float | None = None
         self._enter()
         try:
@@ -250,7 +277,7 @@ class FindingService:
                 changed = self._changed
                 try:
                     # A reader that is slow holds no thread: it is asked for more when it has taken this.
-                    response, cursor, whole = await self._reads.run(self._read_events, asked, cursor)
+                    response, cursor, whole = await self._reads.run(self._read_within, asker, asked, cursor)
                 except Overloaded as error:
                     await self._wait(changed, error.retry_after_seconds)
                     continue
@@ -263,6 +290,12 @@ class FindingService:
                     await self._wait(changed, max(0.0, rest))
         finally:
             self._leave()
+
+    def _read_within(
+        self, asker: Asker, asked: Filter, cursor: tuple[int, int] | None
+    ) -> tuple[finding_service_pb2.WatchFindingsResponse, tuple[int, int], bool]:
+        # Each time anew: a watch may outlast a grant.
+        return self._read_events(within(asked, self._access.scope(asker)), cursor)
 
     def _read_events(
         self, asked: Filter, cursor: tuple[int, int] | None
@@ -292,6 +325,9 @@ class FindingService:
                 response.events.append(message)
         response.cursor = write_cursor(following)
         return response, following, whole
+
+    def _record(self, asker: Asker, method: str, question: Message) -> Scope:
+        return self._access.look(asker, f"{_SERVICE}.{method}", question)
 
     def _enter(self) -> None:
         self._watching += 1
@@ -356,6 +392,11 @@ def read_filter(message: finding_service_pb2.FindingFilter) -> Filter:
         days=days,
         states=frozenset(message.states),
     )
+
+
+def within(asked: Filter, scope: Scope) -> Filter:
+    """What is asked for, as far as it may be seen."""
+    return replace(asked, divisions=scope.divisions)
 
 
 def _read_day(field: str, text: str) -> int:
@@ -429,6 +470,13 @@ def _to_record(reader: Reader, found: FindingState) -> finding_service_pb2.Findi
         case_number=found.case_number,
         case_state=case.state if case is not None else case_pb2.CASE_STATE_UNSPECIFIED,
     )
+
+
+def _mask_counter_evidence(event: finding_service_pb2.CounterEvidenceEvent, scope: Scope) -> None:
+    if not scope.covers(division_of(event.institution_code)):
+        event.institution_code = event.document_number = ""
+        for time_ in (event.business_time, event.receive_time):
+            time_.CopyFrom(day_time(time_))
 
 
 def _list_suspicions(bits: int) -> Iterator[finding_service_pb2.Suspicion.ValueType]:

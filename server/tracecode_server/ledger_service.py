@@ -9,7 +9,9 @@ from functools import partial
 
 from tracecode.errors import DocumentRejected, FieldInvalid, Overloaded, TracecodeError
 from tracecode.ledger import Ledger
+from tracecode.regulator import Regulator
 from tracecode.v1 import document_pb2, finding_pb2, ledger_service_pb2
+from tracecode_server.asker import is_named, name_asker
 from tracecode_server.company import Company
 from tracecode_server.crossing import Crossing
 from tracecode_server.envelope import count_requests, wrap_request, wrap_results, wrap_verdict
@@ -56,6 +58,7 @@ class LedgerService:
     def __init__(
         self,
         ledger: Ledger,
+        regulator: Regulator,
         questions: ReadPool,
         reads: ReadPool,
         metrics: Metrics,
@@ -64,6 +67,7 @@ class LedgerService:
         read_views: Callable[[], ledger_service_pb2.ViewStatus | None] = lambda: None,
     ) -> None:
         self._ledger = ledger
+        self._regulator = regulator
         self._questions = questions
         self._reads = reads
         self._metrics = metrics
@@ -163,21 +167,29 @@ class LedgerService:
             reader.cancel()
 
     async def GetCode(self, request: ledger_service_pb2.GetCodeRequest) -> ledger_service_pb2.GetCodeResponse:
+        if is_named():
+            return await self._reads.run(self._regulator.get_code, name_asker(), request)
         return await self._reads.run(self._ledger.get_code, request.code)
 
     async def ListCodeEvents(
         self, request: ledger_service_pb2.ListCodeEventsRequest
     ) -> ledger_service_pb2.ListCodeEventsResponse:
+        if is_named():
+            return await self._reads.run(self._regulator.list_code_events, name_asker(), request)
         return await self._reads.run(self._ledger.list_code_events, request)
 
     async def GetDocument(
         self, request: ledger_service_pb2.GetDocumentRequest
     ) -> ledger_service_pb2.GetDocumentResponse:
+        if is_named():
+            return await self._reads.run(self._regulator.get_document, name_asker(), request)
         return await self._reads.run(self._ledger.get_document, request)
 
     async def ListStock(
         self, request: ledger_service_pb2.ListStockRequest
     ) -> ledger_service_pb2.ListStockResponse:
+        if is_named():
+            return await self._reads.run(self._regulator.list_stock, name_asker(), request)
         return await self._reads.run(self._ledger.list_stock, request)
 
     async def GetServiceInfo(

@@ -66,11 +66,19 @@ REFUSAL_LOG_SECONDS = 1.0
 
 # The host whose call is being answered, for those behind the services who ask.
 PEER: ContextVar[str] = ContextVar("PEER")
-# Who asks and why, as he says, with a zero byte between; set for the services that let nobody look unnamed.
+# Who asks and why, as he says, with a zero byte between; empty where the call has no such metadata. Set for
+# the methods that let nobody look unnamed, and for those of tills by which a regulator looks, too.
 ASKER: ContextVar[str] = ContextVar("ASKER")
-NAMED_SERVICES = ("HistoryService", "ReportService")
+NAMED_SERVICES = ("HistoryService", "FindingService", "ReportService")
 NAMED_METHODS = frozenset(
-    method.full_name for service in SERVICES if service.name in NAMED_SERVICES for method in service.methods
+    method.full_name
+    for service in SERVICES
+    for method in service.methods
+    if service.name in NAMED_SERVICES
+    or (
+        service.name == "LedgerService"
+        and method.name in ("GetCode", "ListCodeEvents", "GetDocument", "ListStock")
+    )
 )
 ACTOR_KEY, REASON_KEY = "tracecode-actor", "tracecode-reason"
 ASKER_BYTES_MAX = 8_000
@@ -86,12 +94,16 @@ def parse(message_class: type[Request], raw: bytes) -> Request:
 
 
 def read_asker(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """Who asks and why, from percent-encoded metadata. What is no text is nobody."""
+    """Who asks and why, from percent-encoded metadata; empty without. What is no text is nobody."""
     told = dict.fromkeys((ACTOR_KEY, REASON_KEY), "")
+    named = False
     for key, value in metadata:
-        if key in told and isinstance(value, str):
+        if key not in told:
+            continue
+        named = True
+        if isinstance(value, str):
             told[key] = unquote(value, errors="replace")[:ASKER_BYTES_MAX].replace("\0", "\ufffd")
-    return f"{told[ACTOR_KEY]}\0{told[REASON_KEY]}"
+    return f"{told[ACTOR_KEY]}\0{told[REASON_KEY]}" if named else ""
 
 
 def from_bytes(answer: Answerer) -> Answerer:

@@ -8,6 +8,7 @@ from tracecode.access import Access
 from tracecode.grants import GrantsFile
 from tracecode.history import History
 from tracecode.ledger import Ledger
+from tracecode.regulator import Regulator
 from tracecode.views.projector import DIRECTORY as VIEWS_DIRECTORY
 from tracecode.views.relations import Relations
 from tracecode_server.case_service import CaseService
@@ -47,8 +48,10 @@ class Services:
                 LogStatus(settings.proof_folder, lambda: ledger.engine.sequence, ledger.engine.entries)
             )
         self._reads = ReadPool(settings.read_threads)
+        access = Access(ledger.desk, GrantsFile(settings.grants_file), ledger.clock_ns)
         self._ledger_service = LedgerService(
             ledger,
+            Regulator(ledger, access),
             self._questions,
             self._reads,
             self.metrics,
@@ -64,9 +67,8 @@ class Services:
             ledger.engine.entries,
             read_views=self._views.read,
         )
-        access = Access(ledger.desk, GrantsFile(settings.grants_file), ledger.clock_ns)
         history = History(ledger, self._relations, access, ledger.clock_ns)
-        self._finding_service = FindingService(ledger, self._reads, self._views)
+        self._finding_service = FindingService(ledger, access, self._reads, self._views)
         self._screening_service = ScreeningService(self._reads, settings)
         self._report_service = ReportService(ledger, access, self._reads, settings)
         answering = {

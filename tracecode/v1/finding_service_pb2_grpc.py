@@ -29,6 +29,8 @@ class FindingServiceStub:
     """Findings that find people 数据找人: of WARN and more, from a lead to its closing. Answers are as fresh as the
     views, which are a second behind at most (docs/views.md); each says up to which entry it is complete. What a
     person makes of a finding is told by CaseService.ActOnFinding.
+    Who asks is named in the metadata tracecode-actor and tracecode-reason (docs/history.md) and is shown findings of
+    his divisions; each look is recorded.
     """
 
     def __init__(self, channel):
@@ -68,6 +70,8 @@ class FindingServiceServicer:
     """Findings that find people 数据找人: of WARN and more, from a lead to its closing. Answers are as fresh as the
     views, which are a second behind at most (docs/views.md); each says up to which entry it is complete. What a
     person makes of a finding is told by CaseService.ActOnFinding.
+    Who asks is named in the metadata tracecode-actor and tracecode-reason (docs/history.md) and is shown findings of
+    his divisions; each look is recorded.
     """
 
     def ListFindings(self, request, context):
@@ -147,6 +151,8 @@ class FindingService:
     """Findings that find people 数据找人: of WARN and more, from a lead to its closing. Answers are as fresh as the
     views, which are a second behind at most (docs/views.md); each says up to which entry it is complete. What a
     person makes of a finding is told by CaseService.ActOnFinding.
+    Who asks is named in the metadata tracecode-actor and tracecode-reason (docs/history.md) and is shown findings of
+    his divisions; each look is recorded.
     """
 
     @staticmethod

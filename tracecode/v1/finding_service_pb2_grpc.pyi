@@ -30,6 +30,8 @@ class FindingServiceStub:
     """Findings that find people 数据找人: of WARN and more, from a lead to its closing. Answers are as fresh as the
     views, which are a second behind at most (docs/views.md); each says up to which entry it is complete. What a
     person makes of a finding is told by CaseService.ActOnFinding.
+    Who asks is named in the metadata tracecode-actor and tracecode-reason (docs/history.md) and is shown findings of
+    his divisions; each look is recorded.
     """
 
     @_typing.overload
@@ -56,6 +58,8 @@ class FindingServiceAsyncStub(FindingServiceStub):
     """Findings that find people 数据找人: of WARN and more, from a lead to its closing. Answers are as fresh as the
     views, which are a second behind at most (docs/views.md); each says up to which entry it is complete. What a
     person makes of a finding is told by CaseService.ActOnFinding.
+    Who asks is named in the metadata tracecode-actor and tracecode-reason (docs/history.md) and is shown findings of
+    his divisions; each look is recorded.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -78,6 +82,8 @@ class FindingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Findings that find people 数据找人: of WARN and more, from a lead to its closing. Answers are as fresh as the
     views, which are a second behind at most (docs/views.md); each says up to which entry it is complete. What a
     person makes of a finding is told by CaseService.ActOnFinding.
+    Who asks is named in the metadata tracecode-actor and tracecode-reason (docs/history.md) and is shown findings of
+    his divisions; each look is recorded.
     """
 
     @_abc_1.abstractmethod

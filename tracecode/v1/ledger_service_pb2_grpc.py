@@ -29,6 +29,8 @@ class LedgerServiceStub:
     """What a till and a gateway call, and what a regulator reads.
     Errors are for questions that could not be taken: google.rpc.Status with ErrorInfo (domain
     "tracecode"), BadRequest naming the field, RetryInfo where a retry helps. Findings are answers.
+    A till names nobody. Who names himself in the metadata tracecode-actor is a regulator: GetCode, ListCodeEvents,
+    GetDocument and ListStock then tell him what his grants hold, and record that he asked (docs/history.md).
     """
 
     def __init__(self, channel):
@@ -113,6 +115,8 @@ class LedgerServiceServicer:
     """What a till and a gateway call, and what a regulator reads.
     Errors are for questions that could not be taken: google.rpc.Status with ErrorInfo (domain
     "tracecode"), BadRequest naming the field, RetryInfo where a retry helps. Findings are answers.
+    A till names nobody. Who names himself in the metadata tracecode-actor is a regulator: GetCode, ListCodeEvents,
+    GetDocument and ListStock then tell him what his grants hold, and record that he asked (docs/history.md).
     """
 
     def VerifyCodes(self, request, context):
@@ -295,6 +299,8 @@ class LedgerService:
     """What a till and a gateway call, and what a regulator reads.
     Errors are for questions that could not be taken: google.rpc.Status with ErrorInfo (domain
     "tracecode"), BadRequest naming the field, RetryInfo where a retry helps. Findings are answers.
+    A till names nobody. Who names himself in the metadata tracecode-actor is a regulator: GetCode, ListCodeEvents,
+    GetDocument and ListStock then tell him what his grants hold, and record that he asked (docs/history.md).
     """
 
     @staticmethod

@@ -30,6 +30,8 @@ class LedgerServiceStub:
     """What a till and a gateway call, and what a regulator reads.
     Errors are for questions that could not be taken: google.rpc.Status with ErrorInfo (domain
     "tracecode"), BadRequest naming the field, RetryInfo where a retry helps. Findings are answers.
+    A till names nobody. Who names himself in the metadata tracecode-actor is a regulator: GetCode, ListCodeEvents,
+    GetDocument and ListStock then tell him what his grants hold, and record that he asked (docs/history.md).
     """
 
     @_typing.overload
@@ -68,6 +70,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """What a till and a gateway call, and what a regulator reads.
     Errors are for questions that could not be taken: google.rpc.Status with ErrorInfo (domain
     "tracecode"), BadRequest naming the field, RetryInfo where a retry helps. Findings are answers.
+    A till names nobody. Who names himself in the metadata tracecode-actor is a regulator: GetCode, ListCodeEvents,
+    GetDocument and ListStock then tell him what his grants hold, and record that he asked (docs/history.md).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -102,6 +106,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a till and a gateway call, and what a regulator reads.
     Errors are for questions that could not be taken: google.rpc.Status with ErrorInfo (domain
     "tracecode"), BadRequest naming the field, RetryInfo where a retry helps. Findings are answers.
+    A till names nobody. Who names himself in the metadata tracecode-actor is a regulator: GetCode, ListCodeEvents,
+    GetDocument and ListStock then tell him what his grants hold, and record that he asked (docs/history.md).
     """
 
     @_abc_1.abstractmethod

@@ -174,7 +174,8 @@ class FindingEvent:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is asked for; what is empty lets everything through. `days` are the first and the last."""
+    """What is asked for; what is empty lets everything through. `days` are the first and the last;
+    `divisions` are how the divisions begin that may be seen."""
 
     severity_min: int = SEVERITY_MIN
     types: Collection[int] = ()
@@ -182,6 +183,7 @@ class Filter:
     division_prefix: str = ""
     days: tuple[int, int] | None = None
     states: Collection[int] = ()
+    divisions: tuple[str, ...] = ("",)
 
     def fits(self, found: FindingState) -> bool:
         """Whether a finding is as asked for, its state and severity aside."""
@@ -189,6 +191,7 @@ class Filter:
             (not self.types or found.id.type in self.types)
             and found.institution_code == (self.institution_code or found.institution_code)
             and found.division_code.startswith(self.division_prefix)
+            and found.division_code.startswith(self.divisions)
             and (self.days is None or self.days[0] <= found.day <= self.days[1])
         )
 
@@ -702,6 +705,7 @@ def count_findings(reader: Reader, asked: Filter) -> Iterator[tuple[tuple[str, s
         kind, severity, state, day = _GROUP.unpack(rest)
         if (
             severity >= asked.severity_min
+            and division.decode().startswith(asked.divisions)
             and (not asked.types or kind in asked.types)
             and (not asked.states or state in asked.states)
             and (not asked.institution_code or institution.decode() == asked.institution_code)

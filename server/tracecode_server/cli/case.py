@@ -402,9 +402,9 @@ def _open_desk(server: str | None) -> Iterator[CaseClient]:
 
 
 @contextmanager
-def open_desk(server: str | None) -> Iterator[LedgerClient]:
-    """The service whose desk it is; a desk is asked through its service alone."""
-    with open_target(server or SERVER_DEFAULT, None) as target:
+def open_desk(server: str | None, actor: str = "", reason: str = "") -> Iterator[LedgerClient]:
+    """The service whose desk it is; a desk is asked through its service alone. `actor` is who looks."""
+    with open_target(server or SERVER_DEFAULT, None, actor=actor, reason=reason) as target:
         assert isinstance(target, LedgerClient)
         yield target
 

@@ -56,6 +56,14 @@ NameArgument = Annotated[
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why. It is kept.")]
 
+LookerOption = Annotated[
+    str,
+    typer.Option(
+        "--actor", "-a", envvar="TRACECODE_ACTOR", metavar="NAME", help="Who looks, as in the file of grants."
+    ),
+]
+LookReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why. The look is kept with it.")]
+
 _GROUPINGS = ("type", "institution", "division", "day", "state")
 
 
@@ -69,6 +77,8 @@ def list_(
     since: SinceOption = "",
     until: UntilOption = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    actor: LookerOption = "",
+    reason: LookReasonOption = "",
     server: ServerOption = None,
     as_json: JsonOption = False,
     language: LanguageOption = None,
@@ -82,7 +92,7 @@ def list_(
     table = build_table(
         term(key, chosen) for key in ("finding", "severity", "state", "day", "institution", "case")
     )
-    with open_desk(server) as client:
+    with open_desk(server, actor, reason) as client:
         for number, record in enumerate(client.findings.list_findings(request)):
             if number == limit:
                 break
@@ -111,6 +121,8 @@ def group(
     division: DivisionOption = "",
     since: SinceOption = "",
     until: UntilOption = "",
+    actor: LookerOption = "",
+    reason: LookReasonOption = "",
     server: ServerOption = None,
     as_json: JsonOption = False,
     language: LanguageOption = None,
@@ -124,7 +136,7 @@ def group(
         grouping=finding_service_pb2.FindingGrouping.Value(f"FINDING_GROUPING_{by.upper()}"),
         page_size=1_000,
     )
-    with open_desk(server) as client:
+    with open_desk(server, actor, reason) as client:
         response = client.findings.group_findings(request)
     if as_json:
         write_json(to_json(response))
@@ -143,12 +155,14 @@ def group(
 @findings_app.command("show")
 def show_(
     name: NameArgument,
+    actor: LookerOption = "",
+    reason: LookReasonOption = "",
     server: ServerOption = None,
     as_json: JsonOption = False,
     language: LanguageOption = None,
 ) -> None:
     """Show a finding: its evidence, what would have explained it, and what became of it."""
-    with open_desk(server) as client:
+    with open_desk(server, actor, reason) as client:
         found = client.findings.get_finding(read_finding(name))
     if as_json:
         write_json(to_json(found))
@@ -207,6 +221,8 @@ def watch(
         str, typer.Option(help='Go on from here; "0" = from the first finding on. Default: from now on.')
     ] = "",
     count: Annotated[int, typer.Option(min=0, help="End after so many; 0 = never.")] = 0,
+    actor: LookerOption = "",
+    reason: LookReasonOption = "",
     server: ServerOption = None,
     as_json: JsonOption = False,
     language: LanguageOption = None,
@@ -221,7 +237,7 @@ def watch(
     )
     screen = open_screen()
     told = 0
-    with open_desk(server) as client:
+    with open_desk(server, actor, reason) as client:
         for response in client.findings.watch_findings(request):
             if as_json and response.events:
                 write_json(to_json(response))
@@ -323,7 +339,7 @@ def _act(
     language: Language | None,
 ) -> None:
     reference = read_finding(name)
-    with open_desk(server) as client:
+    with open_desk(server, actor, reason) as client:
         standing = client.cases.act_on_finding(
             case_service_pb2.ActOnFindingRequest(
                 finding=reference,

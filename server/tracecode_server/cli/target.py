@@ -166,9 +166,10 @@ class LocalLedger:
 
 @contextmanager
 def open_target(
-    server: str | None, data: Path | None, clock: str | None = None
+    server: str | None, data: Path | None, clock: str | None = None, *, actor: str = "", reason: str = ""
 ) -> Iterator[LedgerClient | LocalLedger]:
-    """The ledger that the options name; the service at its usual address if they name none."""
+    """The ledger that the options name; the service at its usual address if they name none. A service is
+    asked by `actor`, if somebody is named."""
     if data is None:
         if clock is not None:
             raise typer.BadParameter("--clock goes with --data; a service has a clock of its own")
@@ -177,7 +178,7 @@ def open_target(
         # it may outlast a restart.
         with LedgerClient(address, deadline_seconds=PROBE_SECONDS, attempts=1) as client:
             client.service_info()
-        with LedgerClient(address, deadline_seconds=DEADLINE_SECONDS) as client:
+        with LedgerClient(address, actor=actor, reason=reason, deadline_seconds=DEADLINE_SECONDS) as client:
             yield client
         return
     if not data.is_dir():
