@@ -7,9 +7,11 @@ repeated field in it is overfilled, one at a time.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import grpc
 import pytest
@@ -17,15 +19,18 @@ from documents import NOON, NS, SHOP, code, line, receipt, sale
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from running_server import ServerThread
+from tracecode_server.server import open_ledger
+from tracecode_server.settings import Settings
 from trust.messages import Messages, list_parts
-from wire import METHODS, call_raw, make_sale, read_details
+from wire import GRANTS, INSTITUTION, METHODS, call_raw, make_sale, read_details
 
 from tracecode import _native
 from tracecode.document import CERTIFICATE_TYPE_BYTES_MAX, LINE_LABELS, SUPPLIER_LABELS, read_document
 from tracecode.errors import FieldInvalid
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
-from tracecode.v1 import case_pb2, document_pb2, finding_pb2, ledger_service_pb2
+from tracecode.v1 import case_pb2, document_pb2, finding_pb2, finding_service_pb2, ledger_service_pb2
+from tracecode.views.projector import rebuild
 
 LIST_LENGTH = 6_000
 TEXT_LENGTH = 70_000
@@ -52,15 +57,18 @@ NO_FIELD = {
 
 @pytest.fixture(scope="module")
 def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    """A connection to a service of its own, whose second entry is a document with a finding."""
+    """A connection to a service of its own, whose second entry is a document with a finding, in its views."""
+    folder = tmp_path_factory.mktemp("bounds")
+    (folder / "grants.toml").write_text(GRANTS)
+    with closing(open_ledger(Settings(data_directory=folder / "ledger"))) as ledger:
+        [verdict] = ledger.record([make_sale()])
+        assert isinstance(verdict, finding_pb2.Verdict)
+        assert (verdict.sequence, verdict.findings[0].type) == (FINDING.sequence, FINDING.type)
+    rebuild(folder / "ledger")
     with (
-        ServerThread(data_directory=tmp_path_factory.mktemp("bounds") / "ledger") as server,
+        ServerThread(data_directory=folder / "ledger", grants_file=folder / "grants.toml") as server,
         grpc.insecure_channel(server.address) as channel,
     ):
-        request = ledger_service_pb2.RecordSaleRequest(document=make_sale())
-        answer = call_raw(channel, "RecordSale", request.SerializeToString())
-        verdict = ledger_service_pb2.RecordSaleResponse.FromString(answer).verdict
-        assert (verdict.sequence, verdict.findings[0].type) == (FINDING.sequence, FINDING.type)
         yield channel
 
 
@@ -165,6 +173,29 @@ def list_extremes() -> Iterator[tuple[str, Message, str]]:
         act = make_full("ActOnFinding")
         act.finding.type = type_
         yield "ActOnFinding", act, "finding.type"
+        question = make_full("GetFinding")
+        question.finding.type = type_
+        yield "GetFinding", question, "finding.type"
+    for prefix in ("Fl", "Fi"):
+        listing = finding_service_pb2.ListFindingsRequest()
+        listing.filter.institution_code = INSTITUTION if prefix == "Fi" else ""
+        binding = hashlib.sha256(listing.filter.SerializeToString(deterministic=True)).digest()[:8]
+        # What it is bound to anybody can compute; a place so long no key has.
+        listing.page_token = (binding + b"x" * 504).hex()
+        yield "ListFindings", listing, "page_token"
+    for name, field, text in (
+        ("StartScreening", "first_day", "2026-02-30"),
+        ("StartScreening", "division_prefix", "１３"),
+        ("StartReport", "period", "２０２６-03"),
+        ("StartReport", "period", "2026-3"),
+        ("StartReport", "division_prefix", "１３"),
+        ("StartReport", "language_code", "\u202e"),
+        ("ListHistory", "filter", "kind = \u202eSALE"),
+        ("WatchFindings", "cursor", "18446744073709551616"),
+    ):
+        question = make_full(name)
+        setattr(question, field, text)
+        yield name, question, field
     for kind in (0, 256, -1):
         question = make_full("GetInclusionProof")
         question.document.kind = kind

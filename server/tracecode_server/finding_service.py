@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tracecode.access import Access, Asker
 from tracecode.answer import answer_findings, to_timestamp
+from tracecode.cases.case import CODE_BYTES_MAX, check_reference
 from tracecode.code import key_text
 from tracecode.counter_evidence import CHAIN_EVENTS_MAX, search
 from tracecode.document import EPOCH, NS, check_size, day_date, effective_time
@@ -52,6 +53,8 @@ WATCH_EVENTS = 200
 EVENTS_SHOWN = 200
 ACTS_SHOWN = 200
 Z_95 = 1.959964
+PLACE_BYTES_MAX = 32 + CODE_BYTES_MAX
+"""Severity, day and name of a finding."""
 _SERVICE = "tracecode.v1.FindingService"
 
 _CURSOR = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,9}))?")
@@ -152,6 +155,7 @@ class FindingService:
         self, asker: Asker, request: finding_service_pb2.GetFindingRequest
     ) -> finding_service_pb2.GetFindingResponse:
         reference = request.finding
+        check_reference("finding", reference)
         id = FindingId.of(reference)
         scope = self._access.scope(asker)
         response = finding_service_pb2.GetFindingResponse()
@@ -381,6 +385,10 @@ def read_filter(message: finding_service_pb2.FindingFilter) -> Filter:
         first = _read_day("filter.first_day", message.first_day) if message.first_day else 0
         last = _read_day("filter.last_day", message.last_day) if message.last_day else 2**31
         days = (first, last)
+    if len(message.types) > len(finding_pb2.FindingType.values()):
+        raise FieldInvalid("filter.types", "name each type once")
+    if len(message.states) > len(finding_states.State):
+        raise FieldInvalid("filter.states", "name each state once")
     for state in message.states:
         if int(state) not in set(map(int, finding_states.State)):
             raise FieldInvalid("filter.states", "LEAD, SUSPECTED, CONFIRMED, CLOSED, DISMISSED or CLEARED")
@@ -427,7 +435,8 @@ def _read_token(token: str, binding: bytes) -> bytes:
     check_size("page_token", token, 2 * PAGE_TOKEN_BYTES_MAX)
     with suppress(ValueError):
         read = bytes.fromhex(token)
-        if read.startswith(binding) and len(read) > len(binding):
+        # A longer one than any place in a list would be no key.
+        if read.startswith(binding) and 0 < len(read) - len(binding) <= PLACE_BYTES_MAX:
             return read[len(binding) :]
     raise FieldInvalid("page_token", "is not from an answer to this question; start from the first page")
 

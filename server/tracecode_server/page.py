@@ -17,15 +17,20 @@ Row = TypeVar("Row")
 def cut_page(rows: Sequence[Row], request: Any) -> tuple[Sequence[Row], str]:
     """The page that a request with page_size and page_token asks for; its token is bound to all else that it
     asks. Raises FieldInvalid."""
+    start, size, binding = read_page(request)
+    end = start + size
+    return rows[start:end], write_page_token(end, binding) if end < len(rows) else ""
+
+
+def read_page(request: Any) -> tuple[int, int, bytes]:
+    """Where the page begins, its size, and what its token is bound to. Raises FieldInvalid."""
     size = page_size(request.page_size)
     question = type(request)()
     question.CopyFrom(request)
     question.ClearField("page_size")
     question.ClearField("page_token")
     binding = hashlib.sha256(question.SerializeToString(deterministic=True)).hexdigest().encode()
-    start = read_page_token(request.page_token, binding)
-    end = start + size
-    return rows[start:end], write_page_token(end, binding) if end < len(rows) else ""
+    return read_page_token(request.page_token, binding), size, binding
 
 
 def write_time(time: datetime) -> Timestamp:

@@ -23,10 +23,13 @@ from tracecode.screening.runs import (
 )
 from tracecode.screening.score import Point, SubjectScore
 from tracecode.v1 import screening_service_pb2
-from tracecode_server.page import cut_page, write_time
+from tracecode_server.page import cut_page, read_page, write_time
 from tracecode_server.read_pool import ReadPool
 from tracecode_server.run_queue import RunQueue
 from tracecode_server.settings import Settings
+
+SUBJECT_BYTES_MAX = 128
+GRADES = 4
 
 _STATES = {
     RunState.RUNNING: screening_service_pb2.SCREENING_STATE_RUNNING,
@@ -159,6 +162,10 @@ class ScreeningService:
 def _list_leads(
     runs: Screenings, request: screening_service_pb2.ListLeadsRequest
 ) -> screening_service_pb2.ListLeadsResponse:
+    _check_names("models", request.models, len(_MODELS))
+    check_size("subject", request.subject, SUBJECT_BYTES_MAX)
+    # A bad question is told as such, also of a screening that there is not.
+    read_page(request)
     leads = read_leads(runs.find_results(_read_name(request.screening_id)))
     wanted = [lead for lead in leads if _wants_lead(request, lead)]
     page, token = cut_page(wanted, request)
@@ -210,6 +217,10 @@ def _to_lead(lead: Lead) -> screening_service_pb2.Lead:
 def _list_scores(
     runs: Screenings, request: screening_service_pb2.ListScoresRequest
 ) -> screening_service_pb2.ListScoresResponse:
+    _check_names("grades", request.grades, GRADES)
+    check_size("subject", request.subject, SUBJECT_BYTES_MAX)
+    # A bad question is told as such, also of a screening that there is not.
+    read_page(request)
     scores = [
         score
         for score in read_scores(runs.find_results(_read_name(request.screening_id)))
@@ -249,6 +260,13 @@ def _read_day(field: str, text: str) -> date:
         return datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError:
         raise FieldInvalid(field, "is no day; write it as 2026-12-01") from None
+
+
+def _check_names(field: str, names: Sequence[str], names_max: int) -> None:
+    if len(names) > names_max:
+        raise FieldInvalid(field, "name each once")
+    for name in names:
+        check_size(field, name, NAME_BYTES_MAX)
 
 
 def _read_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -16,7 +17,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tracecode_server.status import DOMAIN, TABLE
-from wire import METHODS
+from wire import ENDLESS, METHODS, name_asker
 
 from tracecode.v1 import ledger_service_pb2
 from trust.messages import MARK, Messages
@@ -79,10 +80,15 @@ class Caller:
         self._tally.methods[method.name] += count
         try:
             if not method.client_streaming and method.server_streaming:
-                async for _ in channel.unary_stream(path)(raws[0], timeout=TIMEOUT_SECONDS):
-                    pass
+                told = channel.unary_stream(path)(
+                    raws[0], timeout=TIMEOUT_SECONDS, metadata=name_asker(method)
+                )
+                async for _ in told:
+                    if method.name in ENDLESS:
+                        told.cancel()
+                        break
             elif not method.client_streaming:
-                await channel.unary_unary(path)(raws[0], timeout=TIMEOUT_SECONDS)
+                await channel.unary_unary(path)(raws[0], timeout=TIMEOUT_SECONDS, metadata=name_asker(method))
             elif not method.server_streaming:
                 await channel.stream_unary(path)(_iterate(raws), timeout=TIMEOUT_SECONDS)
             else:
@@ -134,11 +140,12 @@ async def call_all(address: str, messages: Messages, tries: int, at_once: int = 
         grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(4)
     ]
 
+    turns = itertools.count()
+
     async def work(number: int) -> None:
-        turn = number
-        while tally.tries < tries:
-            await caller.call(channels[number % 4], methods[turn % len(methods)])
-            turn += 1
+        # One turn for all: however much the long streams take, each method comes as often as any other.
+        while tally.tries < tries or len(tally.methods) < len(methods):
+            await caller.call(channels[number % 4], methods[next(turns) % len(methods)])
 
     try:
         await asyncio.gather(*(work(number) for number in range(at_once)))

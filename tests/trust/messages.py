@@ -162,6 +162,23 @@ class Messages:
                 ("checkpoint", "tile/0/000", "tile/entries/000.p/3", "tile/1/x001/067")
             ),
             "dry_run_id": lambda: self._random.randbytes(8).hex(),
+            # Of lists, findings, screenings and reports. A run that is asked for is made: few questions.
+            "filter": lambda: self.pick(("", "kind = SALE", 'institution = "P1305*" AND NOT refused')),
+            "order_by": lambda: self.pick(("", "business_time desc")),
+            "after_sequence": lambda: 0,
+            "as_of_sequence": lambda: 0,
+            "cursor": lambda: self.pick(("", "0", "3.1")),
+            "first_day": lambda: "2026-03-01",
+            "last_day": lambda: "2026-03-31",
+            "models": lambda: "resale_in",
+            "grades": lambda: self.pick("ABCD"),
+            "subject": lambda: self.pick(("", SHOP)),
+            "screening_id": lambda: f"20260301-20260331-{1 + self._random.randrange(3)}",
+            "period": lambda: self.pick(("2026-03", "2026Q1")),
+            "language_code": lambda: self.pick(("", "zh", "en")),
+            "report_id": lambda: f"2026-03-{1 + self._random.randrange(3)}",
+            "file_name": lambda: self.pick(("report-2026-03.json", "report-2026-03.html")),
+            "offset_bytes": lambda: 0,
         }
 
     def pick(self, values: Sequence[Any]) -> Any:

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from running_server import ServerProcess, ServerThread
 from test_clearing import compare
 from tracecode_server import ledger_service
-from wire import METHODS
+from wire import GRANTS, METHODS
 
 from tracecode import _native
 from tracecode.client import LedgerClient
@@ -296,9 +296,12 @@ def submit(ledger: Ledger, request: ledger_service_pb2.RecordDocumentRequest) ->
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A service with a catalogue, which lets one host call as much as it likes."""
+    """A service with a catalogue and views, which lets one host call as much as it likes."""
+    (tmp_path / "grants.toml").write_text(GRANTS)
     with ServerProcess(
         data_directory=tmp_path / "ledger",
+        views=True,
+        grants_file=tmp_path / "grants.toml",
         peer_calls_per_second_max=1_000_000,
         peer_calls_max=100_000,
         peer_streams_max=1_000,
