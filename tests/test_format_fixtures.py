@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from backed_up import PERSON_KEY, fill_ledger, read_entries, read_verdicts
+from backed_up import PERSON_KEY, fill_ledger, read_desk, read_entries, read_verdicts
 from format_fixture import BOXES, FIXTURES
 
 from tracecode.backup import restore, verify
@@ -19,6 +19,7 @@ from tracecode.engine.records import FORMAT
 from tracecode.errors import EngineStopped
 from tracecode.fsck import check
 from tracecode.ledger import Ledger
+from tracecode.v1 import journal_pb2
 
 FORMATS = sorted(int(path.name.removeprefix("format_")) for path in FIXTURES.glob("format_*"))
 
@@ -38,8 +39,19 @@ def test_there_is_a_fixture_of_each_format() -> None:
     assert FORMATS == list(range(1, FORMAT + 1))
 
 
+def test_each_kind_of_entry_is_in_a_fixture(fixture: Path) -> None:
+    """Pins that whatever a journal may hold is held by the ledger that later releases must read."""
+    kinds = {
+        journal_pb2.JournalEntry.FromString(value).WhichOneof("content")
+        for value in read_entries(fixture / "ledger")
+    }
+    known = {field.name for field in journal_pb2.JournalEntry.DESCRIPTOR.oneofs_by_name["content"].fields}
+    assert known - kinds == set()
+
+
 def test_a_ledger_of_each_format_opens_and_says_what_it_said(fixture: Path) -> None:
-    """Pins the promise to whoever upgrades: the same entries and, byte for byte, the same verdicts."""
+    """Pins the promise to whoever upgrades: the same entries and, byte for byte, the same verdicts, cases,
+    papers, acts and rule bases."""
     said = json.loads((fixture / "said.json").read_text(encoding="utf-8"))
 
     before = check(fixture / "ledger")
@@ -47,6 +59,7 @@ def test_a_ledger_of_each_format_opens_and_says_what_it_said(fixture: Path) -> N
 
     assert before.ok, before.lines
     assert verdicts == said["verdicts"]
+    assert [told.hex() for told in read_desk(fixture / "ledger")] == said["desk"]
     assert len(read_entries(fixture / "ledger")) == said["entries"]
     assert check(fixture / "ledger").ok
 
@@ -59,6 +72,7 @@ def test_its_index_is_rebuilt_from_its_journal(fixture: Path) -> None:
     verdicts = [verdict.hex() for verdict in read_verdicts(fixture / "ledger", BOXES)]
 
     assert verdicts == said["verdicts"]
+    assert [told.hex() for told in read_desk(fixture / "ledger")] == said["desk"]
     assert check(fixture / "ledger").ok
 
 
@@ -70,6 +84,7 @@ def test_its_backup_is_restored(fixture: Path, tmp_path: Path) -> None:
     restore(fixture / "backup", tmp_path / "restored")
 
     assert [verdict.hex() for verdict in read_verdicts(tmp_path / "restored", BOXES)] == said["verdicts"]
+    assert [told.hex() for told in read_desk(tmp_path / "restored")] == said["desk"]
     assert read_entries(tmp_path / "restored") == read_entries(fixture / "ledger")
 
 
