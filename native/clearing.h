@@ -2,9 +2,12 @@
 // it is checked.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "page_walk.h"
@@ -74,6 +77,76 @@ struct Guards {  // of the rule base in force
     int32_t legacy_stock_until_day = 0;
 };
 
+class ScopedGuards {  // of rows of the rule base that hold for some institutions and days only
+public:
+    void clear() noexcept {
+        rows_.clear();
+        shapes_.clear();
+        strictest_ = loosest();
+    }
+
+    void add(std::string_view institution, std::string_view division, int32_t start_day, int32_t end_day,
+             const Guards &guards) {
+        const std::pair<size_t, size_t> shape(institution.size(), division.size());
+        if (std::find(shapes_.begin(), shapes_.end(), shape) == shapes_.end()) {
+            shapes_.push_back(shape);
+        }
+        set_key(institution, division);
+        rows_[key_].push_back({start_day, end_day, guards});
+        tighten(&strictest_, guards);
+    }
+
+    // Whether no row, whomever it is for, would make anything of such a document.
+    bool silent(int64_t late_seconds, int64_t ahead_seconds, int32_t day) const noexcept {
+        return late_seconds <= strictest_.late_seconds && ahead_seconds <= strictest_.future_skew_seconds &&
+               day >= strictest_.legacy_stock_until_day;
+    }
+
+    // The strictest of the guards and of all rows that may be for this institution on this day.
+    Guards at(Guards guards, std::string_view institution, std::string_view division, int32_t day) noexcept {
+        for (const auto &[institution_size, division_size] : shapes_) {
+            set_key(institution.substr(0, institution_size), division.substr(0, division_size));
+            const auto found = rows_.find(key_);
+            if (found == rows_.end()) {
+                continue;
+            }
+            for (const Row &row : found->second) {
+                if (row.start_day <= day && day <= row.end_day) {
+                    tighten(&guards, row.guards);
+                }
+            }
+        }
+        return guards;
+    }
+
+private:
+    struct Row {
+        int32_t start_day, end_day;
+        Guards guards;
+    };
+
+    static Guards loosest() noexcept {
+        return {INT64_MAX, INT64_MAX, 0, INT32_MIN};
+    }
+
+    static void tighten(Guards *guards, const Guards &other) noexcept {
+        guards->late_seconds = std::min(guards->late_seconds, other.late_seconds);
+        guards->future_skew_seconds = std::min(guards->future_skew_seconds, other.future_skew_seconds);
+        guards->legacy_stock_until_day = std::max(guards->legacy_stock_until_day, other.legacy_stock_until_day);
+    }
+
+    void set_key(std::string_view institution, std::string_view division) {
+        key_.assign(institution);
+        key_.push_back('\0');
+        key_.append(division);
+    }
+
+    std::unordered_map<std::string, std::vector<Row>> rows_;
+    std::vector<std::pair<size_t, size_t>> shapes_;  // lengths that occur, a handful
+    Guards strictest_ = loosest();
+    std::string key_;
+};
+
 struct Candidate {  // a document that may be plain
     std::string_view document;
     std::string_view request_id;
@@ -105,8 +178,9 @@ struct Plain {  // a document so far; kept and used again, so that nothing is al
     uint32_t line_number;  // of the line before
     int64_t time;
     int32_t day;
+    int32_t legacy_stock_until_day;  // of the guards that hold for the institution
     bool uploads_receipt_codes;
-    std::string institution_code, division_code;  // where it does not upload them
+    std::string institution_code, division_code;  // where it does not upload them, or rows ask for them
     std::vector<Notice> notices;
     std::string document_key;
     uint64_t document_hash;

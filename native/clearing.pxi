@@ -371,6 +371,8 @@ cdef bint check_reporter(
     cdef WireMessage fields
     cdef string_view value, text
     cdef InstitutionHead head
+    cdef Guards guards
+    cdef bint rows_ask
     if receive_time - plain.time > store.guards.late_seconds:
         return False
     if plain.time > receive_time + store.guards.future_skew_seconds:
@@ -385,7 +387,12 @@ cdef bint check_reporter(
         return False
     plain.institution = head.number
     plain.uploads_receipt_codes = head.flags & INSTITUTION_UPLOADS_RECEIPT_CODES
-    if not plain.uploads_receipt_codes:
+    plain.legacy_stock_until_day = store.guards.legacy_stock_until_day
+    # What was cleared was silent by the rows of its time.
+    rows_ask = not store.replaying and not store.scoped_guards.silent(
+        receive_time - plain.time, plain.time - receive_time, plain.day
+    )
+    if rows_ask or not plain.uploads_receipt_codes:
         store.service_periods.clear()
         if not wire_read(
             string_view(value.data() + sizeof(head), value.size() - sizeof(head)), WIRE_INSTITUTION, &fields,
@@ -395,6 +402,13 @@ cdef bint check_reporter(
         text = fields.texts[INSTITUTION_DIVISION]
         plain.division_code.assign(text.data(), text.size())
         plain.institution_code.assign(institution.data(), institution.size())
+    if rows_ask:
+        guards = store.scoped_guards.at(store.guards, institution, text, plain.day)
+        if receive_time - plain.time > guards.late_seconds:
+            return False
+        if plain.time - receive_time > guards.future_skew_seconds:
+            return False
+        plain.legacy_stock_until_day = guards.legacy_stock_until_day
     return head.service_start_day <= plain.day <= head.service_end_day
 
 
@@ -581,7 +595,7 @@ cdef bint check_never_received(Store store, Plain *plain, PlainCode *code) noexc
     cdef Notice notice
     if plain.uploads_receipt_codes or store.notice_head.size() == 0:
         return False
-    if plain.day < store.guards.legacy_stock_until_day:
+    if plain.day < plain.legacy_stock_until_day:
         return False
     if code.expiry_day != NO_DAY and code.expiry_day < plain.day:
         return False

@@ -90,6 +90,15 @@ cdef extern from "clearing.h" namespace "tracecode" nogil:
         int64_t future_skew_seconds
         int64_t provisional_seconds
         int32_t legacy_stock_until_day
+    cdef cppclass ScopedGuards:
+        ScopedGuards() noexcept
+        void clear() noexcept
+        void add(
+            string_view institution, string_view division, int32_t start_day, int32_t end_day,
+            const Guards &guards
+        ) except +
+        bint silent(int64_t late_seconds, int64_t ahead_seconds, int32_t day) noexcept
+        Guards at(Guards guards, string_view institution, string_view division, int32_t day) noexcept
     cdef cppclass Notice:
         Notice() noexcept
         uint32_t line_number
@@ -120,6 +129,7 @@ cdef extern from "clearing.h" namespace "tracecode" nogil:
         uint32_t line_number
         int64_t time
         int32_t day
+        int32_t legacy_stock_until_day
         bint uploads_receipt_codes
         string institution_code
         string division_code

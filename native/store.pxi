@@ -142,6 +142,7 @@ cdef class Store:
     cdef string answer, part, text      # being built
 
     cdef Guards guards                  # what clearing needs of the rule base in force
+    cdef ScopedGuards scoped_guards     # and of its rows for some institutions and days
     cdef string rule_base_version
     cdef string pass_finding            # serialized, as answered of a document in which nothing was found
     cdef string notice_head             # STOCK_NEVER_RECEIVED at INFO up to its line; empty: not cleared
@@ -742,17 +743,30 @@ cdef class Store:
         bytes pass_finding not None,
         tuple never_received=None,
         int32_t legacy_stock_until_day=0,
+        tuple scoped=(),
     ):
         """What clearing needs of the rule base in force: its version, which entries name, how late a document
         may be, and how far in the receiver's future its business time; and of answers: how long a verdict
         is provisional, and the serialized Finding that says that nothing was found. `never_received` are
         the serialized parts of the Finding for a code that nobody has seen where receipts carry no codes (up
         to its line; behind its evidence as stored; as answered), None where the rule base has its own
-        mind about it; for sales from `legacy_stock_until_day` (since 1970) on."""
+        mind about it; for sales from `legacy_stock_until_day` (since 1970) on. `scoped` are guards that hold
+        besides for some: (beginning of institution codes, of division codes, first day, last day,
+        late_seconds, future_skew_seconds, legacy_stock_until_day), of which the strictest counts."""
+        cdef ScopedGuards scoped_guards
+        cdef Guards guards
+        cdef string institution, division
         cdef string version = rule_base_version.encode()
         cdef string passed = pass_finding
         cdef string head, tail, tail_answered
         self._check_writable()
+        guards.provisional_seconds = provisional_seconds
+        for row in scoped:
+            institution, division = row[0].encode(), row[1].encode()
+            guards.late_seconds = row[4]
+            guards.future_skew_seconds = row[5]
+            guards.legacy_stock_until_day = row[6]
+            scoped_guards.add(view_of_string(institution), view_of_string(division), row[2], row[3], guards)
         if never_received is not None:
             head, tail, tail_answered = never_received
         self._lock()
@@ -762,6 +776,7 @@ cdef class Store:
         self.guards.future_skew_seconds = future_skew_seconds
         self.guards.provisional_seconds = provisional_seconds
         self.guards.legacy_stock_until_day = legacy_stock_until_day
+        self.scoped_guards = scoped_guards
         self.notice_head = head
         self.notice_tail = tail
         self.notice_tail_answered = tail_answered

@@ -14,6 +14,7 @@ from pathlib import Path
 from documents import (
     DAY,
     DRUG,
+    FAR,
     HOUR,
     INSTITUTIONS,
     ITEM,
@@ -180,12 +181,53 @@ def write_rows(count: int) -> str:
 MANY_ROWS = RuleBase.parse('version = "many"\n' + write_rows(2_000), "a test")
 
 
-@settings(max_examples=120, deadline=None)
-@given(st.lists(documents(), min_size=1, max_size=14), st.booleans(), st.sampled_from([RULE_BASE, MANY_ROWS]))
+def write_row(kind: str, says: str) -> str:
+    """A row of any kind; `says` is TOML on one line each."""
+    return f'[[{kind}]]\n{says}\napprover = "a"\nreason = "r"\n'
+
+
+SCOPED_ROWS = [
+    # Each on the other side of a guard for some of the documents.
+    'late_info_hours = 0\ndivisions = ["1305"]\nend_date = 2026-03-16',
+    'late_info_hours = 60\ndivisions = ["1305"]\nstart_date = 2026-03-17',
+    f'future_skew_minutes = 0\nlate_info_hours = 1\ninstitution_codes = ["{OTHER}"]',
+    'future_skew_minutes = 60\ninstitution_codes = ["P1305?0000001"]',
+    f'legacy_stock_until = 2026-03-17\ndrug_codes = ["{DRUG}"]\ninstitution_codes = ["{QUIET}"]',
+    f'legacy_stock_until = 2026-06-01\nidentifiers = ["{ITEM}"]\nstart_date = 2026-03-17',
+    'legacy_stock_until = 2020-01-01\ndivisions = ["13"]',
+    f'receipt_late_hours = 0\nsame_org_block_minutes = 0\nidentifiers = ["{ITEM}"]',
+    f'rebill_hours = 0\nresale_gap_days = 0\ntransit_days = 0\ndrug_codes = ["{DRUG}", "Z*"]',
+    'return_cycles_warn = 1\nreturn_cycles_alert = 1\nslip_characters = 0\ndivisions = ["13"]',
+    'correction_hours = 0\ndelete_late_days = 0\ndivisions = ["1305"]',
+]
+CONDITION_ROWS = [
+    f'code_required = true\nsplit_units_max = 0\ndrug_codes = ["{DRUG}"]',
+    f'code_required = false\ndrug_codes = ["{OTHER_DRUG}"]',
+    f'split_units_max = 1\nidentifiers = ["{ITEM}"]',
+]
+
+
+@st.composite
+def rule_bases(draw: st.DrawFn) -> RuleBase:
+    """The shipped one with some rows for some, in any order that is no contradiction."""
+    rows = draw(st.lists(st.sampled_from(SCOPED_ROWS), max_size=6, unique=True))
+    conditions = draw(st.lists(st.sampled_from(CONDITION_ROWS), max_size=2, unique=True))
+    text = RULE_BASE.text.replace('version = "2026.1"', 'version = "scoped"')
+    text += "\n" + "".join(write_row("threshold", row) for row in rows)
+    return RuleBase.parse(text + "".join(write_row("drug_condition", row) for row in conditions), "a test")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(documents(), min_size=1, max_size=14),
+    st.booleans(),
+    st.sampled_from([RULE_BASE, MANY_ROWS]) | rule_bases(),
+)
 def test_what_is_cleared_is_silent_and_folds_the_same(
     told: list[tuple[document_pb2.Document, int, str]], one_call: bool, rule_base: RuleBase
 ) -> None:
-    """Byte-equal journals (but for the mark) and indexes, whatever the day, and with 2,000 rows."""
+    """Byte-equal journals (but for the mark) and indexes, whatever the day, with 2,000 rows, and with rows
+    that move each guard for some institutions, drugs and days."""
     submissions = [
         Submission(
             document.SerializeToString(deterministic=True),
@@ -314,6 +356,38 @@ def test_sales_where_receipts_carry_no_codes_are_cleared_with_their_notice(tmp_p
         (1, code(2)),
         (2, "(01)06901234567892(21)10A"),
     ]
+
+
+def test_a_row_for_some_leaves_clearing_to_all_others(tmp_path: Path) -> None:
+    """Pins that a guard moves for those whom a row names, on its days, and for nobody else."""
+    rows = [
+        'late_info_hours = 1\ndivisions = ["130500"]\nend_date = 2026-03-15',
+        f'future_skew_minutes = 0\ninstitution_codes = ["{OTHER}"]',
+        f'legacy_stock_until = 2026-06-01\ninstitution_codes = ["{SHOP}"]',
+    ]
+    rule_base = RuleBase.parse(
+        'version = "1"\n' + "".join(write_row("threshold", row) for row in rows), "a test"
+    )
+    engine = LmdbEngine(tmp_path / "ledger", rule_base, NOON * NS, map_size_bytes=2**28)
+    engine.import_products(PRODUCTS, NOON * NS)
+    engine.import_institutions(INSTITUTIONS, NOON * NS)
+    told = [
+        (receipt(SHOP, "R1", NOON, line(code(1))), 1 * HOUR, True),
+        (receipt(SHOP, "R2", NOON, line(code(2))), 2 * HOUR, False),
+        (receipt(FAR, "R3", NOON, line(code(3))), 2 * HOUR, True),
+        (receipt(OTHER, "R4", NOON + 3 * HOUR, line(code(4))), -60, False),
+        (receipt(FAR, "R5", NOON + 4 * HOUR, line(code(5))), -60, True),
+        (sale(QUIET, "S1", NOON + 4 * HOUR, line(code(6)), person="A"), 60, True),
+        (receipt(SHOP, "R6", NOON + DAY, line(code(7))), 2 * HOUR, True),
+    ]
+    for document, delay, _ in told:
+        received = (document.business_time.seconds + delay) * NS
+        engine.record(Submissions.of(Submission(document.SerializeToString(deterministic=True), received)))
+
+    entries = [journal_pb2.JournalEntry.FromString(value) for value in engine.entries(0, 100)]
+    engine.close()
+    cleared = [entry.document.cleared for entry in entries if entry.HasField("document")]
+    assert cleared == [plain for _, _, plain in told]
 
 
 def test_identifiers_of_the_pool_are_on_both_sides_of_the_guards() -> None:

@@ -25,6 +25,7 @@ from tracecode.rule_base import (
     Thresholds,
     render_thresholds,
 )
+from tracecode.scope import Place
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (ROOT / "tracecode/rule_base.toml").read_text(encoding="utf-8")
@@ -46,6 +47,11 @@ def write_exemption(**values: str) -> str:
     """A row in TOML; the values are TOML themselves."""
     values = {"kind": '"EXEMPT_LOCAL"', "start_date": "2026-01-01", **values}
     return "[[exemption]]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()) + WHO
+
+
+def write_row(kind: str, **values: str) -> str:
+    """A row of any kind in TOML; the values are TOML themselves."""
+    return f"[[{kind}]]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()) + WHO
 
 
 # --- what is shipped ----------------------------------------------------------------------------
@@ -108,7 +114,8 @@ def test_the_page_of_the_rule_base_shows_the_thresholds() -> None:
 )
 def test_the_examples_of_the_page_are_good(example: str) -> None:
     """Pins that what the page shows can be copied."""
-    assert parse(example).overrides
+    rule_base = parse(example)
+    assert rule_base.overrides + rule_base.exemptions + rule_base.threshold_rows + rule_base.drug_conditions
 
 
 def test_the_examples_in_the_shipped_file_are_good() -> None:
@@ -124,6 +131,9 @@ def test_the_examples_in_the_shipped_file_are_good() -> None:
 
     assert [row.mode or row.severity for row in rule_base.overrides] == [Mode.ADVISE, Severity.WARN]
     assert [row.kind.name for row in rule_base.exemptions] == ["EXEMPT_LEGACY_STOCK", "EXEMPT_LOCAL"]
+    assert [row.values for row in rule_base.threshold_rows] == [{"transit_days": 14, "rebill_hours": 72}]
+    assert [row.code_required for row in rule_base.drug_conditions] == [True]
+    assert [row.split_units_max for row in rule_base.drug_conditions] == [10]
 
 
 # --- what a file may say ------------------------------------------------------------------------
@@ -199,7 +209,8 @@ BAD = [
     ("x = " + "[" * 5_000, 1, "a number or nesting of brackets beyond all measure"),
     ("x = 1" + "0" * 5_000, 1, "a number or nesting of brackets beyond all measure"),
     # Names that are not known.
-    ('version = "1"\nthreshold = 1\n', 2, "threshold: not known here; did you mean thresholds?"),
+    ('version = "1"\nthreshhold = 1\n', 2, "threshhold: not known here; did you mean threshold?"),
+    ('version = "1"\n[threshold]\njoin_hours = 1\n', 2, "in double brackets; numbers for everybody stand in"),
     ('version = "1"\n[colour]\na = 1\n', 2, "colour: not known here; known are version, thresholds"),
     ('version = "1"\n[thresholds]\nlate_hours = 1\n', 3, "thresholds.late_hours: not known here"),
     ('version = "1"\n[thresholds]\njoin_hour = 1\n', 3, "did you mean join_hours?"),
@@ -354,6 +365,103 @@ BAD = [
         ),
         2,
         "names 10100 combinations of drugs, institutions and divisions, at most 10000 are taken",
+    ),
+    # Thresholds of some.
+    (
+        'version = "1"\n' + write_row("threshold", divisions='["13"]'),
+        2,
+        "threshold[0]: changes nothing; give a threshold, such as transit_days = 14",
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", divisions='["13"]', transit_day="3"),
+        4,
+        "threshold[0].transit_day: not known here; did you mean transit_days?",
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", divisions='["13"]', transit_days="-3"),
+        4,
+        "threshold[0].transit_days: -3 is out of bounds; use a number from 0 to 10000, such as 7",
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", transit_days="3", start_date="2026-01-01"),
+        2,
+        "threshold[0]: holds for everybody; give drug_codes, identifiers, institution_codes, divisions, or",
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", learn_sales="3", divisions='["13"]'),
+        3,
+        "threshold[0].learn_sales: is about what all institutions sold together, so no row can change it",
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", late_info_hours="3", drug_codes='["X*"]'),
+        4,
+        "threshold[0].drug_codes: late_info_hours is about a whole document, which may be of many drugs; "
+        "name institution_codes or divisions, or give it a row of its own",
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", stocktake_units="3", identifiers='["8206233"]'),
+        4,
+        "threshold[0].identifiers: stocktake_units is about an institution's stock of a drug; name",
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", transit_days="3", identifiers='["820623"]'),
+        4,
+        'threshold[0].identifiers: "820623" is no product; use the first 7 digits of a code of 20, or the 14',
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", return_cycles_alert="1", divisions='["13"]'),
+        3,
+        "threshold[0].return_cycles_alert: 1 is below return_cycles_warn; raise it or lower that",
+    ),
+    (
+        'version = "1"\n' + write_row("threshold", return_cycles_warn="9", divisions='["13"]'),
+        3,
+        "threshold[0].return_cycles_warn: 9 is above return_cycles_alert; lower it, or give",
+    ),
+    (
+        'version = "1"\n'
+        + write_row("threshold", transit_days="3", divisions='["13"]', end_date="2026-03-31")
+        + write_row("threshold", transit_days="4", divisions='["14", "13"]', start_date="2026-03-31"),
+        9,
+        "threshold[1].transit_days: the row of line 2 says it already for the same drug, product",
+    ),
+    (
+        'version = "1"\n[[threshold]]\ntransit_days = 3\ndivisions = ["13"]\nreason = "r"\n',
+        2,
+        "threshold[0].approver: missing",
+    ),
+    # Conditions of drugs.
+    (
+        'version = "1"\n' + write_row("drug_condition", drug_codes='["X*"]'),
+        2,
+        "drug_condition[0]: says nothing of the drug; give code_required, split_units_max or both",
+    ),
+    (
+        'version = "1"\n' + write_row("drug_condition", split_units_max="6", divisions='["13"]'),
+        2,
+        "drug_condition[0]: is of no drug; give drug_codes, or identifiers of products",
+    ),
+    (
+        'version = "1"\n' + write_row("drug_condition", split_units_max='"6"', drug_codes='["X*"]'),
+        3,
+        'drug_condition[0].split_units_max: "6" is not a whole number; use one from 0 to 10000',
+    ),
+    (
+        'version = "1"\n' + write_row("drug_condition", code_required='"no"', drug_codes='["X*"]'),
+        3,
+        'drug_condition[0].code_required: "no" is neither true nor false',
+    ),
+    (
+        'version = "1"\n' + write_row("drug_condition", code_required="true", identifiers='["8206233"]'),
+        4,
+        "drug_condition[0].identifiers: a line without a code tells no product, so code_required goes by",
+    ),
+    (
+        'version = "1"\n'
+        + write_row("drug_condition", code_required="true", split_units_max="6", drug_codes='["X1"]')
+        + write_row("drug_condition", split_units_max="7", drug_codes='["X1"]'),
+        9,
+        "drug_condition[1].split_units_max: the row of line 2 says it already",
     ),
     ("#" * (TEXT_BYTES_MAX + 1), 1, "longer than 4194304 bytes"),
 ]
@@ -644,6 +752,134 @@ def test_the_index_of_exemptions_agrees_with_reading_all_rows(
     assert (rule_base.exemptions.index(found) if found else None) == expected
 
 
+# --- thresholds and conditions of some -----------------------------------------------------------
+
+THRESHOLD_ROWS = (
+    write_row("threshold", transit_days="1", identifiers='["8206233"]', divisions='["1305"]')
+    + write_row("threshold", transit_days="2", split_tolerance_units="5", drug_codes='["XA10*"]')
+    + write_row("threshold", transit_days="3", institution_codes='["H*"]', end_date="2026-03-31")
+    + write_row("threshold", transit_days="4", institution_codes='["H*"]', start_date="2026-04-01")
+    + write_row("threshold", split_tolerance_units="9", divisions='["13"]')
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "transit_days", "split_tolerance_units"),
+    [
+        (Place("P1", "130503", DAY, "XA10B", "8206233"), 1, 5),
+        (Place("P1", "130503", DAY, "XB", "8206233"), 1, 9),
+        (Place("P1", "140100", DAY, "XA10B", "8206233"), 2, 5),
+        (Place("H1", "140100", DAY, "XA10B"), 2, 5),
+        (Place("H1", "140100", DAY, "XB"), 3, 0),
+        (Place("H1", "140100", date(2026, 3, 31)), 3, 0),
+        (Place("H1", "130100", date(2026, 4, 1)), 4, 9),
+        (Place("P1", "140100", DAY), 7, 0),
+        (Place("P1", "", DAY), 7, 0),
+    ],
+)
+def test_the_first_row_that_fits_gives_a_threshold_its_value(
+    place: Place, transit_days: int, split_tolerance_units: int
+) -> None:
+    """Pins that each threshold is looked up apart, by all that a row names and on its days."""
+    thresholds = parse(THRESHOLD_ROWS).thresholds_at(place)
+
+    assert thresholds == replace(
+        Thresholds(), transit_days=transit_days, split_tolerance_units=split_tolerance_units
+    )
+
+
+_scopes = st.tuples(
+    _patterns,
+    st.lists(st.sampled_from(["8206233", "8021762"]), max_size=2, unique=True),
+    _patterns,
+    st.lists(_divisions.filter(bool), max_size=2, unique=True),
+).filter(any)
+
+
+@given(
+    st.lists(st.tuples(_scopes, st.sampled_from(["transit_days", "rebill_hours"])), max_size=6),
+    st.text("XA1", max_size=5),
+    st.sampled_from(["", "8206233", "8021762", "8999999"]),
+    st.text("XA1", max_size=5),
+    _divisions,
+)
+def test_the_index_of_thresholds_agrees_with_reading_all_rows(
+    rows: list[tuple[tuple[list[str], list[str], list[str], list[str]], str]],
+    drug_code: str,
+    identifier: str,
+    institution_code: str,
+    division: str,
+) -> None:
+    """Pins the prepared lookup against trying each row in turn, of drug conditions, too."""
+    text = ""
+    expected: dict[str, int] = {}
+    units_max = None
+    for number, ((drugs, products, institutions, divisions), name) in enumerate(rows):
+        values = {
+            "drug_codes": drugs,
+            "identifiers": products,
+            "institution_codes": institutions,
+            "divisions": divisions,
+            # No two rows hold on one day, so none is refused; all but this day's hold for the other years.
+            "start_date": DAY,
+        }
+        written = {key: str(value).replace("'", '"') for key, value in values.items() if value}
+        fits = fits_any(drugs, drug_code) and fits_any(institutions, institution_code)
+        fits = fits and (not products or identifier in products)
+        fits = fits and (not divisions or any(division.startswith(prefix) for prefix in divisions))
+        row = write_row("threshold", **{name: str(100 + number)}, **written)
+        if drugs or products:
+            row += write_row("drug_condition", split_units_max=str(number), **written)
+        try:
+            parse(text + row)
+        except RuleBaseInvalid:
+            # It says again what a row before it says.
+            continue
+        text += row
+        if fits:
+            expected.setdefault(name, 100 + number)
+            if units_max is None and (drugs or products):
+                units_max = number
+
+    place = Place(institution_code, division, DAY, drug_code, identifier)
+    assert parse(text).thresholds_at(place) == Thresholds().with_values(expected)
+    assert parse(text).split_units_max(place) == units_max
+    before = place._replace(day=DAY - timedelta(1))
+    assert parse(text).thresholds_at(before) == Thresholds()
+
+
+@pytest.mark.parametrize(
+    ("drug_code", "institution_code", "finding", "kind"),
+    [
+        ("T0015", "P1", "CODE_EMPTY", None),
+        ("T0015", "P1", "STOCK_NEVER_RECEIVED", None),
+        # The exemption names it, and it is not about a missing code.
+        ("T0015", "P1", "SPLIT_OVER", "EXEMPT_HERB"),
+        ("T0016", "P1", "CODE_EMPTY", "EXEMPT_HERB"),
+        ("XA01", "P1", "CODE_PLACEHOLDER", "EXEMPT_LOCAL"),
+        ("XA01", "P1", "SPLIT_OVER", None),
+        ("XA01", "H1", "CODE_EMPTY", None),
+    ],
+)
+def test_a_drug_condition_decides_about_missing_codes_before_any_exemption(
+    drug_code: str, institution_code: str, finding: str, kind: str | None
+) -> None:
+    """Pins that one drug of an exempt kind can be asked for its code, and another be excused by one row."""
+    rule_base = parse(
+        write_exemption(
+            kind='"EXEMPT_HERB"',
+            drug_codes='["T*"]',
+            findings='["CODE_EMPTY", "STOCK_NEVER_RECEIVED", "SPLIT_OVER"]',
+        )
+        + write_row("drug_condition", code_required="true", drug_codes='["T0015"]')
+        + write_row("drug_condition", code_required="false", drug_codes='["XA*"]', institution_codes='["P*"]')
+    )
+
+    excuse = rule_base.excuse(FindingType[finding], Place(institution_code, "130503", DAY, drug_code))
+
+    assert (excuse.kind.name if excuse else None) == kind
+
+
 # --- speed --------------------------------------------------------------------------------------
 
 
@@ -659,17 +895,22 @@ def write_rows(count: int) -> str:
         + write_exemption(drug_codes=f'["XA{n:05}*"]')
         + write_exemption(institution_codes=f'["P{n:05}*"]', divisions='["1305"]')
         + write_exemption(drug_codes='["T*"]', institution_codes=f'["H{n:011}"]')
+        + write_row("threshold", transit_days="9", drug_codes=f'["XA{n:05}*"]', divisions='["13"]')
+        + write_row("threshold", late_info_hours="9", institution_codes=f'["P{n:011}"]')
+        + write_row("drug_condition", split_units_max="9", identifiers=f'["{n:07}"]')
         for n in range(count)
     )
 
 
 def time_lookups(rule_base: RuleBase) -> float:
-    """Seconds of the quickest of many rounds of three lookups."""
+    """Seconds of the quickest of many rounds of lookups of each kind."""
 
     def look_up() -> None:
         rule_base.severity(FindingType.STOCK_NOT_HERE, Severity.ALERT, "100003", DAY)
         rule_base.mode(FindingType.EXPIRED_SALE, "100003", DAY)
         rule_base.exemption("TA00007A", "H00000000007", "130503", DAY, FindingType.CODE_EMPTY)
+        rule_base.thresholds_at(Place("P00000000003", "130503", DAY, "XA00004", "0000005"))
+        rule_base.split_units_max(Place("P00000000003", "130503", DAY, "XA00004", "0000005"))
 
     return min(timeit.repeat(look_up, number=100, repeat=30)) / 100
 
@@ -875,6 +1116,25 @@ OTHER_RELEASES: list[tuple[str, str, Callable[[RuleBase], object], object]] = [
         (FindingType.CODE_EMPTY,),
     ),
     (write_exemption(kind='"EXEMPT_GONE"', divisions='["13"]'), "EXEMPT_GONE", lambda b: b.exemptions, ()),
+    # Without the key that is not known it would hold for more than was meant.
+    (
+        write_row("threshold", transit_days="3", divisions='["13"]', gone="1"),
+        "gone",
+        lambda b: b.threshold_rows,
+        (),
+    ),
+    (
+        write_row("drug_condition", split_units_max="3", drug_codes='["X"]', gone="1"),
+        "gone",
+        lambda b: b.drug_conditions,
+        (),
+    ),
+    (
+        write_row("threshold", future_skew_minutes="9000", divisions='["13"]'),
+        "out of bounds",
+        lambda b: [row.values for row in b.threshold_rows],
+        [{"future_skew_minutes": 1_440}],
+    ),
 ]
 
 

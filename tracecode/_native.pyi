@@ -86,6 +86,7 @@ class Store:
         pass_finding: bytes,
         never_received: tuple[bytes, bytes, bytes] | None = None,
         legacy_stock_until_day: int = 0,
+        scoped: tuple[tuple[str, str, int, int, int, int, int], ...] = (),
     ) -> None: ...
     def clear(
         self,

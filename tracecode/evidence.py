@@ -77,6 +77,8 @@ class LineEvidence:
     replaced: Mapping[bytes, str]
     """Scanned canonical key -> canonical text of the code the platform gave instead, if it did."""
     thresholds: Thresholds
+    split_units_max: Mapping[str, int] = field(default_factory=dict)
+    """Identifier -> how many units of a pack may be sold split, 0 = none, where the rule base says it."""
 
     @cached_property
     def codes(self) -> tuple[Reading, ...]:
@@ -187,6 +189,8 @@ class ChainEvidence:
     holds: tuple[catalogue_pb2.Hold, ...]
     """Holds on the code, its package or its lot, whatever their dates."""
     thresholds: Thresholds
+    split_units_max: int | None = None
+    """How many units of the pack may be sold split, 0 = none, if the rule base says it."""
     boxed: bool = False
     """The event's institution received an outer package of this product whose contents nobody named."""
     event: Event = field(init=False, repr=False)

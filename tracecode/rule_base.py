@@ -15,11 +15,11 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from decimal import Decimal
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import lru_cache
 from importlib import resources
 from itertools import product
@@ -28,12 +28,16 @@ from typing import Annotated, Any, Final, NamedTuple, NoReturn, TypeVar, get_typ
 
 from tracecode.errors import RuleBaseInvalid
 from tracecode.finding import REGISTRY, FindingType, Mode, Severity
+from tracecode.scope import Place, Scope, ScopeIndex, find_overlap
 
 TEXT_BYTES_MAX = 4 * 1024 * 1024
 """Size of a file: one entry of the journal holds it whole (ours)."""
 
-EXEMPTION_COMBINATIONS_MAX = 10_000
-"""Drug codes × institutions × divisions that one exemption may name one by one (ours)."""
+COMBINATIONS_MAX = 10_000
+"""Drugs × products × institutions × divisions that one row may name one by one (ours)."""
+
+THRESHOLDS_KEPT = 10_000
+"""Combinations of [[threshold]] rows whose numbers are kept ready (ours)."""
 
 EXEMPTION_KINDS: Final[tuple[FindingType, ...]] = (
     FindingType.EXEMPT_HERB,
@@ -51,13 +55,35 @@ EXCUSED_BY_DEFAULT: Final[tuple[FindingType, ...]] = (
 received by one (ours)."""
 
 
+class Judged(Enum):
+    """What a threshold is compared on, and so what a [[threshold]] row for it may name."""
+
+    EVENT = "one code on one line"
+    """A row may name drugs, products, institutions, divisions."""
+    DOCUMENT = "a whole document, which may be of many drugs"
+    """Institutions and divisions."""
+    STOCK = "an institution's stock of a drug"
+    """Drugs, institutions and divisions."""
+    CATALOGUE = "what all institutions sold together"
+    """Nothing: there is one catalogue."""
+
+
+_SCOPE_KEYS: Final[Mapping[Judged, tuple[str, ...]]] = {
+    Judged.EVENT: ("drug_codes", "identifiers", "institution_codes", "divisions"),
+    Judged.DOCUMENT: ("institution_codes", "divisions"),
+    Judged.STOCK: ("drug_codes", "institution_codes", "divisions"),
+    Judged.CATALOGUE: (),
+}
+
+
 class _Note(NamedTuple):
-    """What a threshold means, its bounds where it is a number, and whose number it is."""
+    """What a threshold means, its bounds where it is a number, whose number it is, and what it judges."""
 
     meaning: str
     least: int = 0
     most: int = 10_000
     source: str = "ours"
+    judged: Judged = Judged.EVENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +93,19 @@ class Thresholds:
     Meaning and source of each stand beside it and are printed by `render_thresholds`.
     """
 
-    late_info_hours: Annotated[int, _Note("LATE_UPLOAD is INFO when a document comes later than this.")] = 48
-    late_warn_days: Annotated[int, _Note("LATE_UPLOAD is WARN when a document comes later than this.")] = 30
+    late_info_hours: Annotated[
+        int, _Note("LATE_UPLOAD is INFO when a document comes later than this.", judged=Judged.DOCUMENT)
+    ] = 48
+    late_warn_days: Annotated[
+        int, _Note("LATE_UPLOAD is WARN when a document comes later than this.", judged=Judged.DOCUMENT)
+    ] = 30
     future_skew_minutes: Annotated[
-        int, _Note("A business time further in the receiver's future is impossible: CLOCK_SKEW.", most=1_440)
+        int,
+        _Note(
+            "A business time further in the receiver's future is impossible: CLOCK_SKEW.",
+            most=1_440,
+            judged=Judged.DOCUMENT,
+        ),
     ] = 5
     receipt_late_hours: Annotated[
         int, _Note("A receipt up to this long after a sale still gives custody; later it is CLOCK_SKEW.")
@@ -105,16 +140,29 @@ class Thresholds:
     ] = 3
     return_cycle_days: Annotated[int, _Note("The days in which return_cycles_alert are counted.", 1)] = 90
     delete_late_days: Annotated[
-        int, _Note("DELETE_AFTER_FLAG fires on a deletion this long after its document.")
+        int,
+        _Note("DELETE_AFTER_FLAG fires on a deletion this long after its document.", judged=Judged.DOCUMENT),
     ] = 7
     correction_hours: Annotated[
-        int, _Note("A deletion followed this soon by the same code and person is a correction.")
+        int,
+        _Note(
+            "A deletion followed this soon by the same code and person is a correction.",
+            judged=Judged.DOCUMENT,
+        ),
     ] = 24
     product_learning_days: Annotated[
-        int, _Note("PRODUCT_UNKNOWN is INFO, and a swap one grade milder, this long after first sight.")
+        int,
+        _Note(
+            "PRODUCT_UNKNOWN is INFO, and a swap one grade milder, this long after first sight.",
+            judged=Judged.CATALOGUE,
+        ),
     ] = 30
-    learn_sales: Annotated[int, _Note("Consistent sales after which a product is learnt.", 1)] = 5
-    learn_institutions: Annotated[int, _Note("Different institutions those sales must come from.", 1)] = 3
+    learn_sales: Annotated[
+        int, _Note("Consistent sales after which a product is learnt.", 1, judged=Judged.CATALOGUE)
+    ] = 5
+    learn_institutions: Annotated[
+        int, _Note("Different institutions those sales must come from.", 1, judged=Judged.CATALOGUE)
+    ] = 3
     legacy_stock_until: Annotated[
         date,
         _Note(
@@ -123,22 +171,41 @@ class Thresholds:
         ),
     ] = date(2026, 1, 1)
     sales_exceed_warn: Annotated[
-        Decimal, _Note("SALES_EXCEED_PURCHASE is WARN when sold over bought exceeds this ratio.", 1)
+        Decimal,
+        _Note(
+            "SALES_EXCEED_PURCHASE is WARN when sold over bought exceeds this ratio.", 1, judged=Judged.STOCK
+        ),
     ] = Decimal("1.02")
     sales_exceed_alert: Annotated[
-        Decimal, _Note("SALES_EXCEED_PURCHASE is ALERT when sold over bought exceeds this ratio.", 1)
+        Decimal,
+        _Note(
+            "SALES_EXCEED_PURCHASE is ALERT when sold over bought exceeds this ratio.", 1, judged=Judged.STOCK
+        ),
     ] = Decimal("1.2")
     sales_exceed_units_min: Annotated[
-        int, _Note("SALES_EXCEED_PURCHASE is silent up to this many packs sold.")
+        int, _Note("SALES_EXCEED_PURCHASE is silent up to this many packs sold.", judged=Judged.STOCK)
     ] = 10
     stocktake_share: Annotated[
-        Decimal, _Note("STOCKTAKE_DIFF needs a difference above this share of the computed stock.", most=1)
+        Decimal,
+        _Note(
+            "STOCKTAKE_DIFF needs a difference above this share of the computed stock.",
+            most=1,
+            judged=Judged.STOCK,
+        ),
     ] = Decimal("0.05")
-    stocktake_units: Annotated[int, _Note("STOCKTAKE_DIFF needs a difference of more packs than this.")] = 3
+    stocktake_units: Annotated[
+        int, _Note("STOCKTAKE_DIFF needs a difference of more packs than this.", judged=Judged.STOCK)
+    ] = 3
     slip_characters: Annotated[
         int, _Note("SWAP_ATTR is INFO when lot or expiry differ by at most this many characters.", most=10)
     ] = 1
 
+    def with_values(self, values: Mapping[str, Any]) -> Thresholds:
+        """These, but for some by name."""
+        return replace(self, **values)
+
+
+_SPLIT_UNITS: Final = _Note("Units of one pack that may be sold split.")
 
 _NOTES: Final[Mapping[str, _Note]] = {
     name: annotation.__metadata__[0]
@@ -148,10 +215,13 @@ _NOTES: Final[Mapping[str, _Note]] = {
 
 def render_thresholds() -> str:
     """The thresholds with defaults, meaning and source as a table in Markdown."""
-    lines = ["| threshold | default | meaning | source |", "|---|---|---|---|"]
+    lines = ["| threshold | default | meaning | source | compared of |", "|---|---|---|---|---|"]
     for threshold in fields(Thresholds):
         note = _NOTES[threshold.name]
-        lines.append(f"| `{threshold.name}` | {threshold.default} | {note.meaning} | {note.source} |")
+        lines.append(
+            f"| `{threshold.name}` | {threshold.default} | {note.meaning} | {note.source} | "
+            f"{note.judged.name.lower()} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -198,6 +268,44 @@ class Exemption:
     reason: str
     line: int
 
+    @property
+    def scope(self) -> Scope:
+        """For whom it holds, but for the mark of split lines."""
+        return Scope(
+            self.drug_codes, (), self.institution_codes, self.divisions, self.start_date, self.end_date
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdRow:
+    """A row that gives thresholds other values for some lines, documents or stocks.
+
+    `values` by the threshold's name. `line` is where the row begins in the file.
+    """
+
+    values: Mapping[str, int | Decimal | date]
+    scope: Scope
+    approver: str
+    reason: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrugCondition:
+    """A row that says what holds for drugs or products.
+
+    `code_required` True: no exemption excuses that a code is missing; False: that it is missing is excused;
+    None: says nothing of it. `split_units_max`: how many units of one pack may be sold split, 0 = it must not
+    be split, None = as the catalogue has it. `line` is where the row begins in the file.
+    """
+
+    code_required: bool | None
+    split_units_max: int | None
+    scope: Scope
+    approver: str
+    reason: str
+    line: int
+
 
 @dataclass(frozen=True, slots=True)
 class Activation:
@@ -216,69 +324,20 @@ class Activation:
 
 FROM_FILE: Final = Activation()
 
+
+class Excuse(NamedTuple):
+    """The finding that is said instead, and who decided it."""
+
+    kind: FindingType
+    approver: str
+
+
 _Value = TypeVar("_Value")
 
 # What rows of one finding say of severity or mode: by division prefix, the rows that may hold there,
 # the one that takes precedence first.
 _Timed = tuple[date, date, _Value]
 _ByDivision = dict[str, tuple[_Timed[_Value], ...]]
-
-
-class _Candidate(NamedTuple):
-    """An exemption under one of its keys; the patterns are empty where the key says all."""
-
-    row: int
-    exemption: Exemption
-    drug_pattern: str
-    institution_pattern: str
-
-
-class _ExemptionIndex:
-    """The exemptions that excuse one finding, by the first characters of drug, institution and division.
-
-    `shapes` are the lengths that occur: a lookup tries each once. Files use a handful of them, so the
-    number of rows does not matter.
-    """
-
-    __slots__ = ("candidates", "shapes")
-
-    def __init__(self) -> None:
-        self.candidates: dict[tuple[str, str, str], list[_Candidate]] = {}
-        self.shapes: tuple[tuple[int, int, int], ...] = ()
-
-    def add(self, row: int, exemption: Exemption) -> None:
-        """Enter a row under each of the combinations it names."""
-        for drug_code, institution_code, division in product(
-            exemption.drug_codes or ("*",),
-            exemption.institution_codes or ("*",),
-            exemption.divisions or ("",),
-        ):
-            drug_prefix, drug_pattern = _split_pattern(drug_code)
-            institution_prefix, institution_pattern = _split_pattern(institution_code)
-            key = (drug_prefix, institution_prefix, division)
-            self.candidates.setdefault(key, []).append(
-                _Candidate(row, exemption, drug_pattern, institution_pattern)
-            )
-
-    def seal(self) -> None:
-        """Note the shapes, once all rows are in."""
-        self.shapes = tuple(sorted({(len(a), len(b), len(c)) for a, b, c in self.candidates}))
-
-
-def _split_pattern(pattern: str) -> tuple[str, str]:
-    """The fixed beginning of a pattern, and the pattern unless its fixed beginning is all it asks for."""
-    prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
-    return prefix, "" if pattern == prefix + "*" else pattern
-
-
-def _fits(pattern: str, code: str) -> bool:
-    """The code is what the pattern says: ? is any character, * at the end any rest."""
-    if pattern.endswith("*"):
-        pattern = pattern[:-1]
-        code = code[: len(pattern)]
-    return len(code) == len(pattern) and all(
-        asked in ("?", given) for asked, given in zip(pattern, code, strict=True)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,13 +353,19 @@ class RuleBase:
     thresholds: Thresholds = field(compare=False)
     overrides: tuple[Override, ...] = field(compare=False, repr=False)
     exemptions: tuple[Exemption, ...] = field(compare=False, repr=False)
+    threshold_rows: tuple[ThresholdRow, ...] = field(default=(), compare=False, repr=False)
+    drug_conditions: tuple[DrugCondition, ...] = field(default=(), compare=False, repr=False)
     left_out: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """What `parse_kept` could not take over as it stands, a sentence each."""
     _severities: Mapping[FindingType, _ByDivision[Severity | None]] = field(
         init=False, compare=False, repr=False
     )
     _modes: Mapping[FindingType, _ByDivision[Mode]] = field(init=False, compare=False, repr=False)
-    _excuses: Mapping[FindingType, _ExemptionIndex] = field(init=False, compare=False, repr=False)
+    _excuses: Mapping[FindingType, ScopeIndex[Exemption]] = field(init=False, compare=False, repr=False)
+    _scoped: Mapping[str, ScopeIndex[ThresholdRow]] = field(init=False, compare=False, repr=False)
+    _combined: dict[tuple[int, ...], Thresholds] = field(init=False, compare=False, repr=False)
+    _codes_required: ScopeIndex[DrugCondition] = field(init=False, compare=False, repr=False)
+    _split_units: ScopeIndex[DrugCondition] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         severities = [
@@ -309,16 +374,37 @@ class RuleBase:
             if override.off or override.severity is not None
         ]
         modes = [(override, override.mode) for override in self.overrides if override.mode is not None]
-        excuses: dict[FindingType, _ExemptionIndex] = {}
-        for row, exemption in enumerate(self.exemptions):
+        excuses: dict[FindingType, ScopeIndex[Exemption]] = {}
+        for number, exemption in enumerate(self.exemptions):
             for type in exemption.findings:
-                excuses.setdefault(type, _ExemptionIndex()).add(row, exemption)
-        for index in excuses.values():
-            index.seal()
+                excuses.setdefault(type, ScopeIndex()).add(
+                    number, exemption, exemption.scope, split=exemption.split
+                )
+        scoped: dict[str, ScopeIndex[ThresholdRow]] = {}
+        for number, row in enumerate(self.threshold_rows):
+            for name in row.values:
+                scoped.setdefault(name, ScopeIndex()).add(number, row, row.scope)
+        codes_required: ScopeIndex[DrugCondition] = ScopeIndex()
+        split_units: ScopeIndex[DrugCondition] = ScopeIndex()
+        for number, condition in enumerate(self.drug_conditions):
+            if condition.code_required is not None:
+                codes_required.add(number, condition, condition.scope)
+            if condition.split_units_max is not None:
+                split_units.add(number, condition, condition.scope)
+        for each in excuses.values():
+            each.seal()
+        for other in scoped.values():
+            other.seal()
+        codes_required.seal()
+        split_units.seal()
         # A frozen value is filled this way once, before anybody else can see it.
         object.__setattr__(self, "_severities", _index_overrides(severities))
         object.__setattr__(self, "_modes", _index_overrides(modes))
         object.__setattr__(self, "_excuses", excuses)
+        object.__setattr__(self, "_scoped", scoped)
+        object.__setattr__(self, "_combined", {})
+        object.__setattr__(self, "_codes_required", codes_required)
+        object.__setattr__(self, "_split_units", split_units)
 
     @classmethod
     def default(cls) -> RuleBase:
@@ -402,26 +488,51 @@ class RuleBase:
         index = self._excuses.get(finding)
         if index is None:
             return None
-        best: _Candidate | None = None
-        candidates = index.candidates
-        for drug_length, institution_length, division_length in index.shapes:
-            key = (drug_code[:drug_length], institution_code[:institution_length], division[:division_length])
-            for candidate in candidates.get(key, ()):
-                if best is not None and candidate.row >= best.row:
-                    break
-                exemption = candidate.exemption
-                if exemption.split and not split:
-                    continue
-                if day < exemption.start_date or (exemption.end_date or date.max) < day:
-                    continue
-                if candidate.drug_pattern and not _fits(candidate.drug_pattern, drug_code):
-                    continue
-                pattern = candidate.institution_pattern
-                if pattern and not _fits(pattern, institution_code):
-                    continue
-                best = candidate
-                break
-        return best.exemption if best else None
+        found = index.first(Place(institution_code, division, day, drug_code), split=split)
+        return found[1] if found is not None else None
+
+    def thresholds_at(self, place: Place) -> Thresholds:
+        """The numbers that hold for one code on a line; without drug and product for a document, without
+        product for a stock. Of several rows that fit, the first of the file gives a threshold its value."""
+        if not self._scoped:
+            return self.thresholds
+        found = {name: row for name, index in self._scoped.items() if (row := index.first(place)) is not None}
+        if not found:
+            return self.thresholds
+        # Which names have rows is the same for each lookup but for those without any that fits.
+        key = tuple(found[name][0] if name in found else -1 for name in self._scoped)
+        combined = self._combined.get(key)
+        if combined is None:
+            combined = self.thresholds.with_values(
+                {name: row.values[name] for name, (_, row) in found.items()}
+            )
+            if len(self._combined) >= THRESHOLDS_KEPT:
+                self._combined.clear()
+            self._combined[key] = combined
+        return combined
+
+    def excuse(self, type: FindingType, place: Place, *, split: bool = False) -> Excuse | None:
+        """What excuses a finding on a line of the billed drug; None = nothing.
+
+        Of the findings that a missing code leads to, a drug condition decides before any exemption: a drug
+        whose code is required is excused by none.
+        """
+        if type in EXCUSED_BY_DEFAULT:
+            found = self._codes_required.first(place)
+            if found is not None:
+                condition = found[1]
+                if condition.code_required:
+                    return None
+                return Excuse(FindingType.EXEMPT_LOCAL, condition.approver)
+        exemption = self.exemption(
+            place.drug_code, place.institution_code, place.division, place.day, type, split=split
+        )
+        return Excuse(exemption.kind, exemption.approver) if exemption is not None else None
+
+    def split_units_max(self, place: Place) -> int | None:
+        """How many units of a pack may be sold split, if a row says so; 0 = none."""
+        found = self._split_units.first(place)
+        return found[1].split_units_max if found is not None else None
 
 
 def _index_overrides(
@@ -631,17 +742,36 @@ class _Reader:
             # tomllib lets through what int() and its own depth raise, without a line.
             raise self._explain("a number or nesting of brackets beyond all measure") from None
         self.lines = _index_lines(self.text)
-        self._refuse_unknown((), content, ("version", "thresholds", "override", "exemption"))
+        self._refuse_unknown(
+            (), content, ("version", "thresholds", "override", "exemption", "threshold", "drug_condition")
+        )
         version = self._read_version(content)
         overrides = self._read_rows(content, "override", self._read_override)
         self._refuse_ambiguous(overrides)
         exemptions = self._read_rows(content, "exemption", self._read_exemption)
+        thresholds = self._read_thresholds(content.get("thresholds", {}))
+        threshold_rows = self._read_rows(
+            content, "threshold", lambda path, table: self._read_threshold_row(path, table, thresholds)
+        )
+        for name in _NOTES:
+            self._refuse_overlap(
+                "threshold", name, [(row.scope, row.line, name in row.values) for row in threshold_rows]
+            )
+        drug_conditions = self._read_rows(content, "drug_condition", self._read_drug_condition)
+        for name in ("code_required", "split_units_max"):
+            self._refuse_overlap(
+                "drug_condition",
+                name,
+                [(row.scope, row.line, getattr(row, name) is not None) for row in drug_conditions],
+            )
         return RuleBase(
             version=version,
             text=self.text,
-            thresholds=self._read_thresholds(content.get("thresholds", {})),
+            thresholds=thresholds,
             overrides=overrides,
             exemptions=exemptions,
+            threshold_rows=threshold_rows,
+            drug_conditions=drug_conditions,
             left_out=tuple(self.left_out),
         )
 
@@ -676,7 +806,8 @@ class _Reader:
     def _rows(self, content: Mapping[str, Any], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         rows = content.get(name, [])
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            self.fail((name,), f"begin each row with [[{name}]], in double brackets")
+            general = "; numbers for everybody stand in [thresholds]" if name == "threshold" else ""
+            self.fail((name,), f"begin each row with [[{name}]], in double brackets{general}")
         yield from enumerate(rows)
 
     def _read_rows(
@@ -696,8 +827,121 @@ class _Reader:
                 if name in defaults
             }
         )
-        self._check_thresholds(read)
+        self._check_thresholds(("thresholds",), read)
         return read
+
+    def _read_threshold_row(
+        self, path: _Path, table: Mapping[str, Any], thresholds: Thresholds
+    ) -> ThresholdRow:
+        """`thresholds` are those of the file, which hold where the row does not name them."""
+        defaults = {threshold.name: threshold.default for threshold in fields(Thresholds)}
+        keys = (*_SCOPE_KEYS[Judged.EVENT], "start_date", "end_date", "approver", "reason")
+        # Of another release, too, a row is taken whole or not: without a key it would hold for more.
+        _Reader._refuse_unknown(self, path, table, (*defaults, *keys))
+        values = {
+            name: self._read_threshold((*path, name), table[name], default, _NOTES[name])
+            for name, default in defaults.items()
+            if name in table
+        }
+        if not values:
+            self.fail(path, "changes nothing; give a threshold, such as transit_days = 14")
+        scope = self._read_scope(path, table)
+        for name in values:
+            judged = _NOTES[name].judged
+            allowed = _SCOPE_KEYS[judged]
+            if not allowed:
+                self.fail(
+                    (*path, name), f"is about {judged.value}, so no row can change it; set it in [thresholds]"
+                )
+            for key in _SCOPE_KEYS[Judged.EVENT]:
+                if key in table and key not in allowed:
+                    self.fail(
+                        (*path, key),
+                        f"{name} is about {judged.value}; name {' or '.join(allowed)}, or give it a row of "
+                        "its own",
+                    )
+        if scope.names_nobody:
+            self.fail(path, f"holds for everybody; give {', '.join(keys[:4])}, or set it in [thresholds]")
+        self._check_thresholds(path, thresholds.with_values(values), values)
+        return ThresholdRow(
+            values=values,
+            scope=scope,
+            approver=self._read_text(path, table, "approver"),
+            reason=self._read_text(path, table, "reason"),
+            line=self.lines.get(path, 1),
+        )
+
+    def _read_drug_condition(self, path: _Path, table: Mapping[str, Any]) -> DrugCondition:
+        keys = (*_SCOPE_KEYS[Judged.EVENT], "start_date", "end_date", "approver", "reason")
+        _Reader._refuse_unknown(self, path, table, ("code_required", "split_units_max", *keys))
+        code_required = table.get("code_required")
+        if code_required is not None and not isinstance(code_required, bool):
+            self.fail((*path, "code_required"), f"{_show(code_required)} is neither true nor false")
+        split_units_max = None
+        if "split_units_max" in table:
+            split_units_max = self._read_threshold(
+                (*path, "split_units_max"), table["split_units_max"], 0, _SPLIT_UNITS
+            )
+        if code_required is None and split_units_max is None:
+            self.fail(path, "says nothing of the drug; give code_required, split_units_max or both")
+        scope = self._read_scope(path, table)
+        if not (scope.drug_codes or scope.identifiers):
+            self.fail(path, "is of no drug; give drug_codes, or identifiers of products")
+        if code_required is not None and scope.identifiers:
+            self.fail(
+                (*path, "identifiers"),
+                "a line without a code tells no product, so code_required goes by drug_codes alone; take it "
+                "out",
+            )
+        return DrugCondition(
+            code_required=code_required,
+            split_units_max=split_units_max,
+            scope=scope,
+            approver=self._read_text(path, table, "approver"),
+            reason=self._read_text(path, table, "reason"),
+            line=self.lines.get(path, 1),
+        )
+
+    def _read_scope(self, path: _Path, table: Mapping[str, Any]) -> Scope:
+        identifiers = self._read_texts(path, table, "identifiers")
+        for identifier in identifiers:
+            if not re.fullmatch(r"[0-9]{7}|[0-9]{14}", identifier):
+                self.fail(
+                    (*path, "identifiers"),
+                    f"{_show(identifier)} is no product; use the first 7 digits of a code of 20, or the 14 "
+                    "digits of a GTIN",
+                )
+        start_date, end_date = self._read_dates(path, table)
+        scope = Scope(
+            self._read_patterns(path, table, "drug_codes"),
+            identifiers,
+            self._read_patterns(path, table, "institution_codes"),
+            self._read_divisions(path, table),
+            start_date,
+            end_date,
+        )
+        self._limit_combinations(path, scope)
+        return scope
+
+    def _limit_combinations(self, path: _Path, scope: Scope) -> None:
+        if scope.combinations > COMBINATIONS_MAX:
+            self.fail(
+                path,
+                f"names {scope.combinations} combinations of drugs, institutions and divisions, at most "
+                f"{COMBINATIONS_MAX} are taken; use patterns and prefixes instead of lists",
+            )
+
+    def _refuse_overlap(self, table: str, name: str, rows: Sequence[tuple[Scope, int, bool]]) -> None:
+        """Two rows that say one thing of one combination on one day; `rows`: scope, line, whether it does."""
+        saying = [row for row, (_, _, says) in enumerate(rows) if says]
+        found = find_overlap(rows[row][0] for row in saying)
+        if found is not None:
+            first, second = (saying[each] for each in found)
+            self.fail(
+                (table, second, name),
+                f"the row of line {rows[first][1]} says it already for the same drug, product, institution "
+                "or division on some of these days; take one out, or end one before the other starts",
+            )
 
     def _read_threshold(self, path: _Path, value: Any, default: Any, note: _Note) -> Any:
         if isinstance(default, date):
@@ -715,15 +959,20 @@ class _Reader:
             self.fail(path, f"{value} is out of bounds; use a number {bounds}, such as {default}")
         return value
 
-    def _check_thresholds(self, read: Thresholds) -> None:
+    def _check_thresholds(self, path: _Path, read: Thresholds, given: Container[str] = ()) -> None:
+        """What is graver must not come before what is milder; `given` are those that the row at `path` names,
+        none for the table of all."""
         for name, other, wrong in (
             ("late_warn_days", "late_info_hours", read.late_warn_days * 24 < read.late_info_hours),
             ("return_cycles_alert", "return_cycles_warn", read.return_cycles_alert < read.return_cycles_warn),
             ("sales_exceed_alert", "sales_exceed_warn", read.sales_exceed_alert < read.sales_exceed_warn),
         ):
-            if wrong:
+            if wrong and (not given or name in given):
+                self.fail((*path, name), f"{getattr(read, name)} is below {other}; raise it or lower that")
+            if wrong and other in given:
                 self.fail(
-                    ("thresholds", name), f"{getattr(read, name)} is below {other}; raise it or lower that"
+                    (*path, other),
+                    f"{getattr(read, other)} is above {name}; lower it, or give {name} in this row, too",
                 )
 
     def _read_override(self, path: _Path, table: Mapping[str, Any]) -> Override:
@@ -818,15 +1067,7 @@ class _Reader:
         )
         if not (exemption.drug_codes or exemption.institution_codes or exemption.divisions or split):
             self.fail(path, "exempts everybody; give drug_codes, institution_codes, divisions or split")
-        combinations = 1
-        for places in (exemption.drug_codes, exemption.institution_codes, exemption.divisions):
-            combinations *= len(places) or 1
-        if combinations > EXEMPTION_COMBINATIONS_MAX:
-            self.fail(
-                path,
-                f"names {combinations} combinations of drugs, institutions and divisions, at most "
-                f"{EXEMPTION_COMBINATIONS_MAX} are taken; use patterns and prefixes instead of lists",
-            )
+        self._limit_combinations(path, exemption.scope)
         return exemption
 
     def _refuse_ambiguous(self, overrides: Sequence[Override]) -> None:
@@ -999,9 +1240,15 @@ class _KeptReader(_Reader):
             return default
         return type(default)(min(max(value, note.least), note.most))
 
-    def _check_thresholds(self, read: Thresholds) -> None:
+    def _check_thresholds(self, path: _Path, read: Thresholds, given: Container[str] = ()) -> None:
         try:
-            super()._check_thresholds(read)
+            super()._check_thresholds(path, read, given)
+        except RuleBaseInvalid as error:
+            self._leave_out(error)
+
+    def _refuse_overlap(self, table: str, name: str, rows: Sequence[tuple[Scope, int, bool]]) -> None:
+        try:
+            super()._refuse_overlap(table, name, rows)
         except RuleBaseInvalid as error:
             self._leave_out(error)
 
@@ -1031,7 +1278,7 @@ class _KeptReader(_Reader):
 
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
-_Row = TypeVar("_Row", Override, Exemption)
+_Row = TypeVar("_Row", Override, Exemption, ThresholdRow, DrugCondition)
 
 
 def _show(value: Any) -> str:

@@ -59,6 +59,8 @@ class RuleBaseService:
             version=rule_base.version,
             overrides=len(rule_base.overrides),
             exemptions=len(rule_base.exemptions),
+            thresholds=len(rule_base.threshold_rows),
+            drug_conditions=len(rule_base.drug_conditions),
         )
 
     async def ActivateRuleBase(

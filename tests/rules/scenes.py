@@ -175,6 +175,7 @@ def tell_chain(
     product: catalogue_pb2.Product | None = ITEM,
     holds: Iterable[catalogue_pb2.Hold] = (),
     thresholds: Thresholds | None = None,
+    split_units_max: int | None = None,
 ) -> ChainEvidence:
     """The evidence of the judged event of a table."""
     events, judged = read_events(table)
@@ -189,6 +190,7 @@ def tell_chain(
         registry=registry,
         holds=tuple(holds),
         thresholds=thresholds or Thresholds(),
+        split_units_max=split_units_max,
     )
 
 
@@ -234,6 +236,7 @@ def tell_line(
     products: Iterable[catalogue_pb2.Product] = (ITEM, OUTER),
     unknown_since: Mapping[str, int] | None = None,
     replaced: Mapping[bytes, str] | None = None,
+    split_units_max: Mapping[str, int] | None = None,
     **fields: Any,
 ) -> LineEvidence:
     """The evidence of one line of a document, its scans really read."""
@@ -256,6 +259,7 @@ def tell_line(
         lines_of_code={key: tuple(found) for key, found in lines_of_code.items()},
         replaced=replaced or {},
         thresholds=Thresholds(),
+        split_units_max=split_units_max or {},
     )
 
 

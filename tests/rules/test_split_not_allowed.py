@@ -3,7 +3,7 @@
 Method: a table.
 """
 
-from scenes import CARTON, CODE, SILENT, STRANGE, WARN, cases, make_line, tell_line, weigh
+from scenes import CARTON, CODE, ITEM, SILENT, STRANGE, WARN, cases, make_line, tell_line, weigh
 
 from tracecode.evidence import LineEvidence
 from tracecode.rules.split_not_allowed import find
@@ -27,4 +27,23 @@ SPLIT = {"split": True, "quantity": "6"}
 )
 def test_part_of_a_pack_that_is_sold_whole(told: LineEvidence, said: str) -> None:
     """Pins that 0 and 1 mean not splittable, and that only what was imported is believed."""
+    assert weigh(find(told)) == said
+
+
+def tell_condition(units_max: int, scan: str = CODE, *products: Product) -> LineEvidence:
+    """One unit of a pack for which a drug condition allows so many."""
+    line = make_line(scan, split=True, quantity="1")
+    return tell_line(
+        "sale", line, products=products, split_units_max={"8206233": units_max, "8111111": units_max}
+    )
+
+
+@cases(
+    ("none, whatever the catalogue", tell_condition(0, CODE, ITEM), WARN),
+    ("none of a learnt one", tell_condition(0, CODE, LEARNT), WARN),
+    ("none of an unknown one", tell_condition(0, STRANGE), WARN),
+    ("some of what the catalogue has whole", tell_condition(6, CODE, WHOLE), SILENT),
+)
+def test_a_drug_condition_decides_before_the_catalogue(told: LineEvidence, said: str) -> None:
+    """Pins that people may allow or forbid splitting against the catalogue, and where it knows nothing."""
     assert weigh(find(told)) == said

@@ -5,6 +5,7 @@ The pack holds 24.
 
 from scenes import ALERT, SILENT, WARN, cases, fact, tell_chain, weigh
 
+from tracecode.evidence import ChainEvidence
 from tracecode.rule_base import Thresholds
 from tracecode.rules.split_over import find
 from tracecode.v1.catalogue_pb2 import Product
@@ -78,3 +79,16 @@ def test_the_sum_is_told() -> None:
 
     told = [fact(finding, name) for name in ("units_split", "units_of_pack", "earlier_sale")]
     assert told == ["25", "24", "12"]
+
+
+@cases(
+    ("more than the catalogue", tell_chain("> 0h split A units=30", split_units_max=30), SILENT),
+    ("beyond it", tell_chain("> 0h split A units=31", split_units_max=30), ALERT),
+    ("fewer than the catalogue", tell_chain("> 0h split A units=7", split_units_max=6), ALERT),
+    ("known where the product is not", tell_chain(UNKNOWN, product=None, split_units_max=4), SILENT),
+    ("and over", tell_chain(UNKNOWN, product=None, split_units_max=3), ALERT),
+    ("none allowed is said elsewhere", tell_chain("> 0h split A units=7", split_units_max=0), SILENT),
+)
+def test_a_drug_condition_counts_before_the_catalogue(told: ChainEvidence, said: str) -> None:
+    """Pins the units of a drug condition, and that 0 leaves the sum to the catalogue."""
+    assert weigh(find(told)) == said

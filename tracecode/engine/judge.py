@@ -34,6 +34,7 @@ from tracecode.life_cycle import SALES, Event, Step, fold
 from tracecode.rule_base import RuleBase
 from tracecode.rules import CHAIN_RULES, DOCUMENT_RULES, LINE_RULES
 from tracecode.rules.delete_after_flag import find as find_delete_after_flag
+from tracecode.scope import Place
 from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
 
 STEPS_JUDGED_ALL = 64
@@ -234,6 +235,11 @@ class Judge:
             found, read, read.document.institution_code, china_day(read.time), "", revisable=False
         )
 
+    def _place(self, institution_code: str, time: int, drug_code: str = "", identifier: str = "") -> Place:
+        """Where rows of the rule base are asked for."""
+        division = self.index.facts(institution_code).division
+        return Place(institution_code, division, day_date(china_day(time)), drug_code, identifier)
+
     def _document_evidence(
         self, read: ReadDocument, deleted: tuple[DeletedDocument, ...]
     ) -> DocumentEvidence:
@@ -243,7 +249,7 @@ class Judge:
             receive_time=read.receive_time,
             institution=self.index.facts(code),
             in_service=self.index.in_service(code, china_day(read.time)),
-            thresholds=self._rule_base_of(read).thresholds,
+            thresholds=self._rule_base_of(read).thresholds_at(self._place(code, read.time)),
             deleted=deleted,
         )
 
@@ -265,6 +271,14 @@ class Judge:
                 unknown_since[reading.identifier] = self.index.unknown_since(reading.identifier, read.time)
             else:
                 products[reading.identifier] = product
+        rule_base = self._rule_base_of(read)
+        split_units_max: dict[str, int] = {}
+        if line.split:
+            for identifier in (*products, *unknown_since):
+                place = self._place(read.document.institution_code, read.time, line.drug_code, identifier)
+                units = rule_base.split_units_max(place)
+                if units is not None:
+                    split_units_max[identifier] = units
         evidence = LineEvidence(
             document=read.document,
             line=line,
@@ -273,7 +287,8 @@ class Judge:
             unknown_since=unknown_since,
             lines_of_code=read.lines_of_code,
             replaced=replaced,
-            thresholds=self._rule_base_of(read).thresholds,
+            thresholds=rule_base.thresholds,
+            split_units_max=split_units_max,
         )
         found = [finding for rule in LINE_RULES for finding in rule(evidence)]
         return self._weigh(
@@ -353,6 +368,8 @@ class Judge:
             event = step.event
             if event.operation is Operation.DELETE or event.package:
                 continue
+            rule_base = self._rule_base_of(event)
+            place = self._place(event.institution, event.time, event.drug_code, identifier)
             evidence = ChainEvidence(
                 step=step,
                 chain=chain,
@@ -361,7 +378,8 @@ class Judge:
                 institution=self.index.facts(event.institution),
                 registry=self.index.facts,
                 holds=holds,
-                thresholds=self._rule_base_of(event).thresholds,
+                thresholds=rule_base.thresholds_at(place),
+                split_units_max=rule_base.split_units_max(place),
                 boxed=(event.institution, identifier) in boxed
                 or self.index.received_boxed(event.institution, identifier),
             )
@@ -404,7 +422,9 @@ class Judge:
         now = {chain.code: chain.found_of(target.sequence) for chain in chains}
         findings = [message for message in stood if not (message.revisable and message.code in now)]
         findings += [message for messages in now.values() for message in messages]
-        until = deletion.time + self._rule_base_of(deletion).thresholds.correction_hours * 3600
+        place = self._place(deletion.document.institution_code, deletion.time)
+        thresholds = self._rule_base_of(deletion).thresholds_at(place)
+        until = deletion.time + thresholds.correction_hours * 3600
         folded = {chain.key: chain.steps for chain in chains}
         sold_again = any(
             step.event.operation in SALES
@@ -456,13 +476,13 @@ class Judge:
                 continue
             finding = replace(finding, severity=severity)
             if severity > Severity.INFO:
-                exemption = rule_base.exemption(
-                    drug_code, institution_code, division, date, finding.type, split=split
+                excuse = rule_base.excuse(
+                    finding.type, Place(institution_code, division, date, drug_code), split=split
                 )
-                if exemption is not None:
-                    excused = Evidence("excused", finding.type.name, document_number=exemption.approver)
+                if excuse is not None:
+                    excused = Evidence("excused", finding.type.name, document_number=excuse.approver)
                     finding = Finding(
-                        exemption.kind,
+                        excuse.kind,
                         Severity.INFO,
                         line_number=finding.line_number,
                         code=finding.code,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from itertools import accumulate
+from datetime import date
+from itertools import accumulate, product
 from pathlib import Path
 
 from tracecode._native import Store as NativeStore
@@ -21,6 +22,7 @@ from tracecode.engine.rule_bases import Period
 from tracecode.engine.store_engine import StoreEngine
 from tracecode.finding import PROVISIONAL_SECONDS, REGISTRY, Finding, FindingType, Severity, dress, to_message
 from tracecode.rule_base import RuleBase
+from tracecode.scope import split_pattern
 from tracecode.v1 import finding_pb2, journal_pb2
 
 MAP_SIZE_BYTES = 256 * 2**30
@@ -87,6 +89,7 @@ class LmdbEngine(StoreEngine):
                 _never_received() if rule_base.leaves_alone(FindingType.STOCK_NEVER_RECEIVED) else None
             ),
             future_skew_seconds=min(FUTURE_SKEW_SECONDS, thresholds.future_skew_minutes * 60),
+            scoped=_scoped_guards(rule_base),
         )
 
     def _clearing(self, submissions: Submissions) -> Callable[[int], list[bytes]]:
@@ -126,6 +129,33 @@ class LmdbEngine(StoreEngine):
 def open_to_read(directory: Path) -> NativeStore:
     """A ledger that is only read, beside the process that has it open. Raises EngineStopped, DataLoss."""
     return NativeStore(str(directory), map_size_bytes=MAP_SIZE_BYTES, overlay_bytes_max=2**20, read_only=True)
+
+
+def _scoped_guards(rule_base: RuleBase) -> tuple[tuple[str, str, int, int, int, int, int], ...]:
+    """Of the rows that could make a rule fire on a document that is plain otherwise: for whom, by the
+    beginning of institution and division, from which day to which, and the guards. Whom a row names more
+    narrowly, by drug or pattern, the rules look at."""
+    guards = set()
+    for row in rule_base.threshold_rows:
+        values = rule_base.thresholds.with_values(row.values)
+        if not {"late_info_hours", "future_skew_minutes", "legacy_stock_until"} & set(row.values):
+            continue
+        start, end = row.scope.start_date or EPOCH, row.scope.end_date or date.max
+        for institution_code, division in product(
+            row.scope.institution_codes or ("*",), row.scope.divisions or ("",)
+        ):
+            guards.add(
+                (
+                    split_pattern(institution_code)[0],
+                    division,
+                    (start - EPOCH).days,
+                    (end - EPOCH).days,
+                    values.late_info_hours * 3600,
+                    min(FUTURE_SKEW_SECONDS, values.future_skew_minutes * 60),
+                    (values.legacy_stock_until - EPOCH).days,
+                )
+            )
+    return tuple(sorted(guards))
 
 
 def _never_received() -> tuple[bytes, bytes, bytes]:

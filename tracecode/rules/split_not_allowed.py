@@ -1,8 +1,9 @@
 """SPLIT_NOT_ALLOWED: part of a pack is sold that cannot be split.
 
 Fires at WARN for each code of a sale line marked as split whose product the catalogue knows as not
-splittable. Silent for a product that was learnt from sales: how it splits was not learnt. An outer
-package is LEVEL_NOT_UNIT instead.
+splittable, or whose drug condition in the rule base allows 0 units. Silent where a drug condition allows
+some, and else for a product that was learnt from sales: how it splits was not learnt. An outer package is
+LEVEL_NOT_UNIT instead.
 
 Source: ours; the mark is trdn_flag of the NHSA interface 3505.
 """
@@ -22,8 +23,14 @@ def find(evidence: LineEvidence) -> tuple[Finding, ...]:
     found = []
     for reading in evidence.codes:
         product = evidence.products.get(reading.identifier)
-        if product is None or product.learned or can_split(product) or is_outer_package(product):
+        units_max = evidence.split_units_max.get(reading.identifier)
+        if product is not None and is_outer_package(product):
             continue
-        name = Evidence("product", product.name or product.identifier)
+        if units_max is None and (product is None or product.learned or can_split(product)):
+            continue
+        if units_max:
+            continue
+        named = product is not None and product.name
+        name = Evidence("product", named or reading.identifier)
         found.append(evidence.found(FindingType.SPLIT_NOT_ALLOWED, Severity.WARN, name, code=reading.text))
     return tuple(found)

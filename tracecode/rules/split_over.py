@@ -1,7 +1,9 @@
 """SPLIT_OVER: more units were split from one pack than it holds.
 
 Fires on a split sale when the units of the standing split sales of the code up to it, less those
-returned, exceed the pack's splittable units by more than `split_tolerance_units` (0): ALERT. Where the
+returned, exceed the pack's splittable units by more than `split_tolerance_units` (0): ALERT. Where a drug
+condition says how many units may be split, that counts instead of the catalogue; where it says 0 the
+sale is SPLIT_NOT_ALLOWED, and here the catalogue counts. Where the
 catalogue does not know how many units the pack holds: WARN from more than `split_unknown_sales` (3)
 standing split sales; and WARN where a line with several codes had its units divided equally among them,
 because how they lay is not known.
@@ -34,12 +36,15 @@ def find(evidence: ChainEvidence) -> tuple[Finding, ...]:
     ]
     units = event.units + sum((sale.units for sale in earlier), WHOLE)
     product = evidence.product
-    if product is not None and can_split(product):
-        if units <= product.splittable_units + thresholds.split_tolerance_units:
+    units_max = evidence.split_units_max
+    if not units_max and product is not None and can_split(product):
+        units_max = product.splittable_units
+    if units_max:
+        if units <= units_max + thresholds.split_tolerance_units:
             return ()
         divided = event.divided or any(sale.divided for sale in earlier)
         severity = Severity.WARN if divided else Severity.ALERT
-        holds = str(product.splittable_units)
+        holds = str(units_max)
     else:
         if len(earlier) + 1 <= thresholds.split_unknown_sales:
             return ()

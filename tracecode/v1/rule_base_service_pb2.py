@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tracecode.v1 import finding_pb2 as tracecode_dot_v1_dot_finding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tracecode/v1/rule_base_service.proto\x12\x0ctracecode.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atracecode/v1/finding.proto\"\xfe\x01\n\x08RuleBase\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x10\n\x08\x61pprover\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11restored_sequence\x18\x08 \x01(\x04\x12\x10\n\x08in_force\x18\t \x01(\x08\x12\x0c\n\x04text\x18\n \x01(\t\"&\n\x12GetRuleBaseRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"@\n\x13GetRuleBaseResponse\x12)\n\trule_base\x18\x01 \x01(\x0b\x32\x16.tracecode.v1.RuleBase\"=\n\x14ListRuleBasesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x15ListRuleBasesResponse\x12*\n\nrule_bases\x18\x01 \x03(\x0b\x32\x16.tracecode.v1.RuleBase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17ValidateRuleBaseRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"R\n\x18ValidateRuleBaseResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\toverrides\x18\x02 \x01(\r\x12\x12\n\nexemptions\x18\x03 \x01(\r\"\xa7\x01\n\x17\x41\x63tivateRuleBaseRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x19\n\x11restored_sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x10\n\x08\x61pprover\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x18\x41\x63tivateRuleBaseResponse\x12)\n\trule_base\x18\x01 \x01(\x0b\x32\x16.tracecode.v1.RuleBase\":\n\x12StartDryRunRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0esince_sequence\x18\x02 \x01(\x04\"<\n\x13StartDryRunResponse\x12%\n\x07\x64ry_run\x18\x01 \x01(\x0b\x32\x14.tracecode.v1.DryRun\"&\n\x10GetDryRunRequest\x12\x12\n\ndry_run_id\x18\x01 \x01(\t\":\n\x11GetDryRunResponse\x12%\n\x07\x64ry_run\x18\x01 \x01(\x0b\x32\x14.tracecode.v1.DryRun\")\n\x13\x43\x61ncelDryRunRequest\x12\x12\n\ndry_run_id\x18\x01 \x01(\t\"=\n\x14\x43\x61ncelDryRunResponse\x12%\n\x07\x64ry_run\x18\x01 \x01(\x0b\x32\x14.tracecode.v1.DryRun\"\xae\x01\n\x06\x44ryRun\x12\x12\n\ndry_run_id\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.tracecode.v1.DryRunState\x12\x14\n\x0c\x65ntries_done\x18\x03 \x01(\x04\x12\x15\n\rentries_total\x18\x04 \x01(\x04\x12*\n\x06report\x18\x05 \x01(\x0b\x32\x1a.tracecode.v1.DryRunReport\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"\xc7\x02\n\x0c\x44ryRunReport\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0esince_sequence\x18\x02 \x01(\x04\x12\x16\n\x0euntil_sequence\x18\x03 \x01(\x04\x12\x11\n\tdocuments\x18\x04 \x01(\x04\x12\x19\n\x11\x64ocuments_changed\x18\x05 \x01(\x04\x12\x15\n\rnewly_refused\x18\x06 \x01(\x04\x12\x19\n\x11no_longer_refused\x18\x07 \x01(\x04\x12-\n\x08\x66indings\x18\x08 \x03(\x0b\x32\x1b.tracecode.v1.FindingChange\x12\x35\n\x0cinstitutions\x18\t \x03(\x0b\x32\x1f.tracecode.v1.InstitutionChange\x12\x0f\n\x07\x65ntries\x18\n \x01(\x04\x12\x0f\n\x07seconds\x18\x0b \x01(\x01\x12\x0e\n\x06judged\x18\x0c \x01(\x04\"\x81\x02\n\rFindingChange\x12\'\n\x04type\x18\x01 \x01(\x0e\x32\x19.tracecode.v1.FindingType\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\x04\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x04\x12\x0b\n\x03new\x18\x04 \x01(\x04\x12\x0c\n\x04gone\x18\x05 \x01(\x04\x12\x18\n\x10severity_changed\x18\x06 \x01(\x04\x12\x14\n\x0cmode_changed\x18\x07 \x01(\x04\x12\x30\n\nseverities\x18\x08 \x03(\x0b\x32\x1c.tracecode.v1.SeverityChange\x12+\n\x07samples\x18\t \x03(\x0b\x32\x1a.tracecode.v1.ChangeSample\">\n\x0eSeverityChange\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\x95\x01\n\x0c\x43hangeSample\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x18\n\x10institution_code\x18\x02 \x01(\t\x12\x17\n\x0f\x64ocument_number\x18\x03 \x01(\t\x12\x13\n\x0bline_number\x18\x04 \x01(\r\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x06 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x07 \x01(\t\"u\n\x11InstitutionChange\x12\x18\n\x10institution_code\x18\x01 \x01(\t\x12\x11\n\tdocuments\x18\x02 \x01(\x04\x12\x0b\n\x03new\x18\x03 \x01(\x04\x12\x0c\n\x04gone\x18\x04 \x01(\x04\x12\x18\n\x10severity_changed\x18\x05 \x01(\x04*\x96\x01\n\x0b\x44ryRunState\x12\x1d\n\x19\x44RY_RUN_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44RY_RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12\x44RY_RUN_STATE_DONE\x10\x02\x12\x1b\n\x17\x44RY_RUN_STATE_CANCELLED\x10\x03\x12\x18\n\x14\x44RY_RUN_STATE_FAILED\x10\x04\x32\xfe\x04\n\x0fRuleBaseService\x12R\n\x0bGetRuleBase\x12 .tracecode.v1.GetRuleBaseRequest\x1a!.tracecode.v1.GetRuleBaseResponse\x12X\n\rListRuleBases\x12\".tracecode.v1.ListRuleBasesRequest\x1a#.tracecode.v1.ListRuleBasesResponse\x12\x61\n\x10ValidateRuleBase\x12%.tracecode.v1.ValidateRuleBaseRequest\x1a&.tracecode.v1.ValidateRuleBaseResponse\x12\x61\n\x10\x41\x63tivateRuleBase\x12%.tracecode.v1.ActivateRuleBaseRequest\x1a&.tracecode.v1.ActivateRuleBaseResponse\x12R\n\x0bStartDryRun\x12 .tracecode.v1.StartDryRunRequest\x1a!.tracecode.v1.StartDryRunResponse\x12L\n\tGetDryRun\x12\x1e.tracecode.v1.GetDryRunRequest\x1a\x1f.tracecode.v1.GetDryRunResponse\x12U\n\x0c\x43\x61ncelDryRun\x12!.tracecode.v1.CancelDryRunRequest\x1a\".tracecode.v1.CancelDryRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tracecode/v1/rule_base_service.proto\x12\x0ctracecode.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atracecode/v1/finding.proto\"\xfe\x01\n\x08RuleBase\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x10\n\x08\x61pprover\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11restored_sequence\x18\x08 \x01(\x04\x12\x10\n\x08in_force\x18\t \x01(\x08\x12\x0c\n\x04text\x18\n \x01(\t\"&\n\x12GetRuleBaseRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"@\n\x13GetRuleBaseResponse\x12)\n\trule_base\x18\x01 \x01(\x0b\x32\x16.tracecode.v1.RuleBase\"=\n\x14ListRuleBasesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x15ListRuleBasesResponse\x12*\n\nrule_bases\x18\x01 \x03(\x0b\x32\x16.tracecode.v1.RuleBase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17ValidateRuleBaseRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x7f\n\x18ValidateRuleBaseResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\toverrides\x18\x02 \x01(\r\x12\x12\n\nexemptions\x18\x03 \x01(\r\x12\x12\n\nthresholds\x18\x04 \x01(\r\x12\x17\n\x0f\x64rug_conditions\x18\x05 \x01(\r\"\xa7\x01\n\x17\x41\x63tivateRuleBaseRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x19\n\x11restored_sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x10\n\x08\x61pprover\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x18\x41\x63tivateRuleBaseResponse\x12)\n\trule_base\x18\x01 \x01(\x0b\x32\x16.tracecode.v1.RuleBase\":\n\x12StartDryRunRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0esince_sequence\x18\x02 \x01(\x04\"<\n\x13StartDryRunResponse\x12%\n\x07\x64ry_run\x18\x01 \x01(\x0b\x32\x14.tracecode.v1.DryRun\"&\n\x10GetDryRunRequest\x12\x12\n\ndry_run_id\x18\x01 \x01(\t\":\n\x11GetDryRunResponse\x12%\n\x07\x64ry_run\x18\x01 \x01(\x0b\x32\x14.tracecode.v1.DryRun\")\n\x13\x43\x61ncelDryRunRequest\x12\x12\n\ndry_run_id\x18\x01 \x01(\t\"=\n\x14\x43\x61ncelDryRunResponse\x12%\n\x07\x64ry_run\x18\x01 \x01(\x0b\x32\x14.tracecode.v1.DryRun\"\xae\x01\n\x06\x44ryRun\x12\x12\n\ndry_run_id\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.tracecode.v1.DryRunState\x12\x14\n\x0c\x65ntries_done\x18\x03 \x01(\x04\x12\x15\n\rentries_total\x18\x04 \x01(\x04\x12*\n\x06report\x18\x05 \x01(\x0b\x32\x1a.tracecode.v1.DryRunReport\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"\xc7\x02\n\x0c\x44ryRunReport\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0esince_sequence\x18\x02 \x01(\x04\x12\x16\n\x0euntil_sequence\x18\x03 \x01(\x04\x12\x11\n\tdocuments\x18\x04 \x01(\x04\x12\x19\n\x11\x64ocuments_changed\x18\x05 \x01(\x04\x12\x15\n\rnewly_refused\x18\x06 \x01(\x04\x12\x19\n\x11no_longer_refused\x18\x07 \x01(\x04\x12-\n\x08\x66indings\x18\x08 \x03(\x0b\x32\x1b.tracecode.v1.FindingChange\x12\x35\n\x0cinstitutions\x18\t \x03(\x0b\x32\x1f.tracecode.v1.InstitutionChange\x12\x0f\n\x07\x65ntries\x18\n \x01(\x04\x12\x0f\n\x07seconds\x18\x0b \x01(\x01\x12\x0e\n\x06judged\x18\x0c \x01(\x04\"\x81\x02\n\rFindingChange\x12\'\n\x04type\x18\x01 \x01(\x0e\x32\x19.tracecode.v1.FindingType\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\x04\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x04\x12\x0b\n\x03new\x18\x04 \x01(\x04\x12\x0c\n\x04gone\x18\x05 \x01(\x04\x12\x18\n\x10severity_changed\x18\x06 \x01(\x04\x12\x14\n\x0cmode_changed\x18\x07 \x01(\x04\x12\x30\n\nseverities\x18\x08 \x03(\x0b\x32\x1c.tracecode.v1.SeverityChange\x12+\n\x07samples\x18\t \x03(\x0b\x32\x1a.tracecode.v1.ChangeSample\">\n\x0eSeverityChange\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\x95\x01\n\x0c\x43hangeSample\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x18\n\x10institution_code\x18\x02 \x01(\t\x12\x17\n\x0f\x64ocument_number\x18\x03 \x01(\t\x12\x13\n\x0bline_number\x18\x04 \x01(\r\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x06 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x07 \x01(\t\"u\n\x11InstitutionChange\x12\x18\n\x10institution_code\x18\x01 \x01(\t\x12\x11\n\tdocuments\x18\x02 \x01(\x04\x12\x0b\n\x03new\x18\x03 \x01(\x04\x12\x0c\n\x04gone\x18\x04 \x01(\x04\x12\x18\n\x10severity_changed\x18\x05 \x01(\x04*\x96\x01\n\x0b\x44ryRunState\x12\x1d\n\x19\x44RY_RUN_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44RY_RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12\x44RY_RUN_STATE_DONE\x10\x02\x12\x1b\n\x17\x44RY_RUN_STATE_CANCELLED\x10\x03\x12\x18\n\x14\x44RY_RUN_STATE_FAILED\x10\x04\x32\xfe\x04\n\x0fRuleBaseService\x12R\n\x0bGetRuleBase\x12 .tracecode.v1.GetRuleBaseRequest\x1a!.tracecode.v1.GetRuleBaseResponse\x12X\n\rListRuleBases\x12\".tracecode.v1.ListRuleBasesRequest\x1a#.tracecode.v1.ListRuleBasesResponse\x12\x61\n\x10ValidateRuleBase\x12%.tracecode.v1.ValidateRuleBaseRequest\x1a&.tracecode.v1.ValidateRuleBaseResponse\x12\x61\n\x10\x41\x63tivateRuleBase\x12%.tracecode.v1.ActivateRuleBaseRequest\x1a&.tracecode.v1.ActivateRuleBaseResponse\x12R\n\x0bStartDryRun\x12 .tracecode.v1.StartDryRunRequest\x1a!.tracecode.v1.StartDryRunResponse\x12L\n\tGetDryRun\x12\x1e.tracecode.v1.GetDryRunRequest\x1a\x1f.tracecode.v1.GetDryRunResponse\x12U\n\x0c\x43\x61ncelDryRun\x12!.tracecode.v1.CancelDryRunRequest\x1a\".tracecode.v1.CancelDryRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tracecode.v1.rule_base_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DRYRUNSTATE']._serialized_start=2432
-  _globals['_DRYRUNSTATE']._serialized_end=2582
+  _globals['_DRYRUNSTATE']._serialized_start=2477
+  _globals['_DRYRUNSTATE']._serialized_end=2627
   _globals['_RULEBASE']._serialized_start=116
   _globals['_RULEBASE']._serialized_end=370
   _globals['_GETRULEBASEREQUEST']._serialized_start=372
@@ -48,35 +48,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALIDATERULEBASEREQUEST']._serialized_start=635
   _globals['_VALIDATERULEBASEREQUEST']._serialized_end=674
   _globals['_VALIDATERULEBASERESPONSE']._serialized_start=676
-  _globals['_VALIDATERULEBASERESPONSE']._serialized_end=758
-  _globals['_ACTIVATERULEBASEREQUEST']._serialized_start=761
-  _globals['_ACTIVATERULEBASEREQUEST']._serialized_end=928
-  _globals['_ACTIVATERULEBASERESPONSE']._serialized_start=930
-  _globals['_ACTIVATERULEBASERESPONSE']._serialized_end=999
-  _globals['_STARTDRYRUNREQUEST']._serialized_start=1001
-  _globals['_STARTDRYRUNREQUEST']._serialized_end=1059
-  _globals['_STARTDRYRUNRESPONSE']._serialized_start=1061
-  _globals['_STARTDRYRUNRESPONSE']._serialized_end=1121
-  _globals['_GETDRYRUNREQUEST']._serialized_start=1123
-  _globals['_GETDRYRUNREQUEST']._serialized_end=1161
-  _globals['_GETDRYRUNRESPONSE']._serialized_start=1163
-  _globals['_GETDRYRUNRESPONSE']._serialized_end=1221
-  _globals['_CANCELDRYRUNREQUEST']._serialized_start=1223
-  _globals['_CANCELDRYRUNREQUEST']._serialized_end=1264
-  _globals['_CANCELDRYRUNRESPONSE']._serialized_start=1266
-  _globals['_CANCELDRYRUNRESPONSE']._serialized_end=1327
-  _globals['_DRYRUN']._serialized_start=1330
-  _globals['_DRYRUN']._serialized_end=1504
-  _globals['_DRYRUNREPORT']._serialized_start=1507
-  _globals['_DRYRUNREPORT']._serialized_end=1834
-  _globals['_FINDINGCHANGE']._serialized_start=1837
-  _globals['_FINDINGCHANGE']._serialized_end=2094
-  _globals['_SEVERITYCHANGE']._serialized_start=2096
-  _globals['_SEVERITYCHANGE']._serialized_end=2158
-  _globals['_CHANGESAMPLE']._serialized_start=2161
-  _globals['_CHANGESAMPLE']._serialized_end=2310
-  _globals['_INSTITUTIONCHANGE']._serialized_start=2312
-  _globals['_INSTITUTIONCHANGE']._serialized_end=2429
-  _globals['_RULEBASESERVICE']._serialized_start=2585
-  _globals['_RULEBASESERVICE']._serialized_end=3223
+  _globals['_VALIDATERULEBASERESPONSE']._serialized_end=803
+  _globals['_ACTIVATERULEBASEREQUEST']._serialized_start=806
+  _globals['_ACTIVATERULEBASEREQUEST']._serialized_end=973
+  _globals['_ACTIVATERULEBASERESPONSE']._serialized_start=975
+  _globals['_ACTIVATERULEBASERESPONSE']._serialized_end=1044
+  _globals['_STARTDRYRUNREQUEST']._serialized_start=1046
+  _globals['_STARTDRYRUNREQUEST']._serialized_end=1104
+  _globals['_STARTDRYRUNRESPONSE']._serialized_start=1106
+  _globals['_STARTDRYRUNRESPONSE']._serialized_end=1166
+  _globals['_GETDRYRUNREQUEST']._serialized_start=1168
+  _globals['_GETDRYRUNREQUEST']._serialized_end=1206
+  _globals['_GETDRYRUNRESPONSE']._serialized_start=1208
+  _globals['_GETDRYRUNRESPONSE']._serialized_end=1266
+  _globals['_CANCELDRYRUNREQUEST']._serialized_start=1268
+  _globals['_CANCELDRYRUNREQUEST']._serialized_end=1309
+  _globals['_CANCELDRYRUNRESPONSE']._serialized_start=1311
+  _globals['_CANCELDRYRUNRESPONSE']._serialized_end=1372
+  _globals['_DRYRUN']._serialized_start=1375
+  _globals['_DRYRUN']._serialized_end=1549
+  _globals['_DRYRUNREPORT']._serialized_start=1552
+  _globals['_DRYRUNREPORT']._serialized_end=1879
+  _globals['_FINDINGCHANGE']._serialized_start=1882
+  _globals['_FINDINGCHANGE']._serialized_end=2139
+  _globals['_SEVERITYCHANGE']._serialized_start=2141
+  _globals['_SEVERITYCHANGE']._serialized_end=2203
+  _globals['_CHANGESAMPLE']._serialized_start=2206
+  _globals['_CHANGESAMPLE']._serialized_end=2355
+  _globals['_INSTITUTIONCHANGE']._serialized_start=2357
+  _globals['_INSTITUTIONCHANGE']._serialized_end=2474
+  _globals['_RULEBASESERVICE']._serialized_start=2630
+  _globals['_RULEBASESERVICE']._serialized_end=3268
 # @@protoc_insertion_point(module_scope)

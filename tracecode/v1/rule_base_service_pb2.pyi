@@ -214,19 +214,26 @@ class ValidateRuleBaseResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
     EXEMPTIONS_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
+    DRUG_CONDITIONS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     overrides: _builtins.int
+    """Rows of each kind."""
     exemptions: _builtins.int
+    thresholds: _builtins.int
+    drug_conditions: _builtins.int
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         overrides: _builtins.int = ...,
         exemptions: _builtins.int = ...,
+        thresholds: _builtins.int = ...,
+        drug_conditions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exemptions", b"exemptions", "overrides", b"overrides", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drug_conditions", b"drug_conditions", "exemptions", b"exemptions", "overrides", b"overrides", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

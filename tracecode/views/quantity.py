@@ -29,6 +29,7 @@ from tracecode.finding import to_message
 from tracecode.rules.sales_exceed_purchase import find as find_sales_exceed_purchase
 from tracecode.rules.stock_negative import find as find_stock_negative
 from tracecode.rules.stocktake_diff import find as find_stocktake_diff
+from tracecode.scope import Place
 from tracecode.stock import Movement, QuantityEvent, StockEvidence, sum_stock
 from tracecode.v1 import finding_pb2, journal_pb2, ledger_service_pb2
 
@@ -108,7 +109,9 @@ class QuantityView:
     def _stock(self, institution_code: str, drug_code: str, moved: list[_Moved]) -> ledger_service_pb2.Stock:
         rule_base = self._engine.rule_base
         kept = self._to_packs(drug_code, [line for line in moved if line.event.sequence not in self._dropped])
-        evidence = sum_stock(institution_code, drug_code, kept, rule_base.thresholds)
+        last = day_date(max((line.day for line in kept), default=0))
+        place = Place(institution_code, self._division(institution_code), last, drug_code)
+        evidence = sum_stock(institution_code, drug_code, kept, rule_base.thresholds_at(place))
         return ledger_service_pb2.Stock(
             institution_code=institution_code,
             drug_code=drug_code,
@@ -125,10 +128,13 @@ class QuantityView:
             findings=self._judge(institution_code, evidence),
         )
 
+    def _division(self, institution_code: str) -> str:
+        institution = self._engine.institution(institution_code)
+        return institution.division_code if institution else institution_code[1:7]
+
     def _judge(self, institution_code: str, evidence: StockEvidence) -> list[finding_pb2.Finding]:
         rule_base = self._engine.rule_base
-        institution = self._engine.institution(institution_code)
-        division = institution.division_code if institution else institution_code[1:7]
+        division = self._division(institution_code)
         last = day_date(evidence.days[-1].day if evidence.days else 0)
         messages = []
         for rule in STOCK_RULES:

@@ -45,9 +45,13 @@ def validate(
     counts = {
         "overrides": len(rule_base.overrides),
         "exemptions": len(rule_base.exemptions),
+        "thresholds": len(rule_base.threshold_rows),
+        "drug conditions": len(rule_base.drug_conditions),
     }
     if as_json:
-        write_json({"version": rule_base.version, **counts})
+        write_json(
+            {"version": rule_base.version, **{name.replace(" ", "_"): n for name, n in counts.items()}}
+        )
         return
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     open_screen().print(Text(f"ok: version {rule_base.version}, {said}"), soft_wrap=True)
