@@ -164,26 +164,47 @@ def documents(draw: st.DrawFn) -> tuple[document_pb2.Document, int, str]:
     return made, delay, request_id
 
 
-def write_rows(count: int) -> str:
-    """So many rows of a rule base, half of them exemptions of drugs, half overrides of divisions; some of
-    them concern the shops and drugs of the tests."""
-    drugs = [DRUG, OTHER_DRUG, *(f"XZ{number:018d}" for number in range(count))]
-    return "".join(
-        f'[[exemption]]\nkind = "EXEMPT_LOCAL"\nfindings = ["CODE_EMPTY", "SWAP_PRODUCT"]\n'
-        f'drug_codes = ["{drugs[row]}"]\nstart_date = 2026-01-01\napprover = "a"\nreason = "r"\n'
-        f'[[override]]\nfindings = ["LATE_UPLOAD", "DUP_SALE_SAME_ORG"]\ndivisions = ["1305"]\n'
-        f"start_date = {day_date(18_000 + row).isoformat()}\n"
-        f'severity = "{"WARN" if row % 2 else "INFO"}"\nmode = "observe"\napprover = "a"\nreason = "r"\n'
-        for row in range(count // 2)
-    )
-
-
-MANY_ROWS = RuleBase.parse('version = "many"\n' + write_rows(2_000), "a test")
-
-
 def write_row(kind: str, says: str) -> str:
     """A row of any kind; `says` is TOML on one line each."""
     return f'[[{kind}]]\n{says}\napprover = "a"\nreason = "r"\n'
+
+
+def write_rows(count: int) -> str:
+    """So many rows of a rule base, a quarter of each kind: exemptions and conditions of drugs, overrides of
+    divisions, thresholds of each of them. The first of them concern the shops and drugs of the tests; among
+    the others are such as move the guards of clearing, for institutions that are not there."""
+    rows = count // 4
+    drugs = [DRUG, OTHER_DRUG, *(f"XZ{number:018d}" for number in range(rows))]
+    text = ""
+    for row, drug in enumerate(drugs[:rows]):
+        text += write_row(
+            "exemption",
+            'kind = "EXEMPT_LOCAL"\nfindings = ["CODE_EMPTY", "SWAP_PRODUCT"]\n'
+            f'drug_codes = ["{drug}"]\nstart_date = 2026-01-01',
+        )
+        text += write_row(
+            "override",
+            'findings = ["LATE_UPLOAD", "DUP_SALE_SAME_ORG"]\ndivisions = ["1305"]\n'
+            f"start_date = {day_date(18_000 + row).isoformat()}\n"
+            f'severity = "{"WARN" if row % 2 else "INFO"}"\nmode = "observe"',
+        )
+        text += write_row(
+            "threshold",
+            (
+                f'transit_days = 1\nrebill_hours = 1\ndrug_codes = ["{drug}"]',
+                f'late_info_hours = 0\nfuture_skew_minutes = 0\ndivisions = ["{990_000 + row}"]',
+                f'legacy_stock_until = 2030-01-01\ninstitution_codes = ["P99{row:09d}"]',
+                f'return_cycles_warn = 1\nidentifiers = ["{9_000_000 + row}"]\ndivisions = ["13"]',
+            )[row % 4],
+        )
+        text += write_row(
+            "drug_condition",
+            f'code_required = {("true", "false")[row % 2]}\nsplit_units_max = {row}\ndrug_codes = ["{drug}"]',
+        )
+    return text
+
+
+MANY_ROWS = RuleBase.parse('version = "many"\n' + write_rows(2_000), "a test")
 
 
 SCOPED_ROWS = [
@@ -356,6 +377,35 @@ def test_sales_where_receipts_carry_no_codes_are_cleared_with_their_notice(tmp_p
         (1, code(2)),
         (2, "(01)06901234567892(21)10A"),
     ]
+
+
+def test_two_thousand_rows_change_no_decision_about_what_they_do_not_name(tmp_path: Path) -> None:
+    """Pins that the same documents are cleared, to the same bytes, with rows of each kind and with none."""
+    few = RuleBase.parse('version = "many"', "a test")
+    assert len(MANY_ROWS.threshold_rows) == len(MANY_ROWS.drug_conditions) == 500
+    day = [receipt(SHOP, "R1", NOON, line(*(code(i) for i in range(1, 61)), lot="L1", expiry="2027-06-30"))]
+    for i in range(1, 61):
+        # Some are late, some of a box that nobody saw: each near a guard that rows move elsewhere.
+        made = sale((SHOP, QUIET)[i % 7 == 0], f"S{i}", NOON + HOUR + i, line(code(i)), person="A")
+        day.append(made)
+    delays = [60, *((5, 20 * HOUR, 47 * HOUR, 49 * HOUR)[i // 16] for i in range(60))]
+    entries = []
+    for name, rule_base in (("few", few), ("many", MANY_ROWS)):
+        engine = LmdbEngine(tmp_path / name, rule_base, NOON * NS, map_size_bytes=2**28)
+        engine.import_products(PRODUCTS, NOON * NS)
+        engine.import_institutions(INSTITUTIONS, NOON * NS)
+        for made, delay in zip(day, delays, strict=True):
+            received = (made.business_time.seconds + delay) * NS
+            engine.record(Submissions.of(Submission(made.SerializeToString(deterministic=True), received)))
+        entries.append([journal_pb2.JournalEntry.FromString(each) for each in engine.entries(0, 1_000)])
+        engine.close()
+
+    cleared = [
+        [each.SerializeToString(deterministic=True) for each in told if each.document.cleared]
+        for told in entries
+    ]
+    assert cleared[0] == cleared[1]
+    assert len(cleared[0]) == 1 + 48 - 6
 
 
 def test_a_row_for_some_leaves_clearing_to_all_others(tmp_path: Path) -> None:
