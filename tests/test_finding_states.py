@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
 import pytest
 from backed_up import PERSON_KEY, fill_ledger
-from documents import DAY, NOON, NS
+from documents import DAY, HOUR, INSTITUTIONS, NOON, NS, OTHER, PRODUCTS, SHOP, code, line, receipt, sale
 from tracecode_server import finding_service
 from tracecode_server.finding_service import FindingService, read_cursor
 from tracecode_server.open_views import OpenViews
@@ -21,11 +22,13 @@ from tracecode_server.read_pool import ReadPool
 
 from tracecode.access import Access
 from tracecode.document import china_day
+from tracecode.engine.contract import Submission, Submissions
+from tracecode.engine.lmdb import LmdbEngine, open_to_read
 from tracecode.errors import TracecodeError
 from tracecode.finding import FindingType
 from tracecode.ledger import Ledger
 from tracecode.suspicion import FAMILIES, SEVERAL_CODES, SEVERAL_CODES_DAYS
-from tracecode.v1 import case_pb2, case_service_pb2, document_pb2, journal_pb2
+from tracecode.v1 import case_pb2, case_service_pb2, document_pb2, finding_pb2, journal_pb2
 from tracecode.views.finding_states import (
     SEVERAL,
     TWO_SIGNALS,
@@ -150,6 +153,50 @@ def test_the_view_does_not_depend_on_where_batches_are_cut(directory: Path) -> N
             assert [row for row in store.records() if row[0][:1] == b"F"] == [
                 row for row in whole if row[0][:1] == b"F"
             ]
+
+
+def test_what_stands_is_named_by_the_entry_that_says_it(tmp_path: Path) -> None:
+    """Pins what stands against entries and revisions read one by one, with the entry that holds."""
+    directory = tmp_path / "data"
+    engine = LmdbEngine(directory, None, NOON * NS, map_size_bytes=2**28)
+    engine.import_products(PRODUCTS, NOON * NS)
+    engine.import_institutions(INSTITUTIONS, NOON * NS)
+    told = [
+        sale(SHOP, "S1", NOON + 5 * HOUR, line(code(1))),
+        sale(SHOP, "S2", NOON + 5 * HOUR, line(code(2))),
+        sale(OTHER, "S1", NOON, line(code(1))),
+        receipt(SHOP, "R2", NOON, line(code(2))),
+    ]
+    for made in told:
+        content = made.SerializeToString(deterministic=True)
+        engine.record(Submissions.of(Submission(content, (NOON + 6 * HOUR) * NS)))
+    engine.close()
+    rebuild(directory)
+    standing: dict[int, tuple[int, list[finding_pb2.Finding]]] = {}
+    with closing(open_to_read(directory)) as store:
+        values = store.entries(0, store.durable_sequence)
+    for entry in map(journal_pb2.JournalEntry.FromString, values):
+        if entry.HasField("document"):
+            standing[entry.sequence] = (entry.sequence, list(entry.document.findings))
+        elif entry.HasField("revision"):
+            revised = entry.revision.revised_sequence
+            standing[revised] = (entry.sequence, list(entry.revision.findings))
+    expected = {
+        (sequence, finding.type, finding.line_number, finding.code, entry)
+        for sequence, (entry, findings) in standing.items()
+        for finding in findings
+        if finding.final_severity >= finding_pb2.SEVERITY_WARN
+    }
+    with ViewStore(directory / DIRECTORY, read_only=True) as store, store.read() as reader:
+        found = read_all(reader)
+    assert {
+        (one.id.sequence, one.id.type, one.id.line_number, one.id.code, one.entry)
+        for one in found
+        if one.stands
+    } == expected
+    # Some were changed by revisions, some cleared.
+    assert any(sequence != entry for sequence, _, _, _, entry in expected)
+    assert not all(one.stands for one in found)
 
 
 def test_suspicions_are_what_a_count_by_hand_says(directory: Path) -> None:

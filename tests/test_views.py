@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,15 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from backed_up import fill_ledger
-from documents import OTHER, SHOP
+from documents import SHOP
 
 import tracecode.views.parquet
 from tracecode._native import Store
 from tracecode.errors import EngineStopped
-from tracecode.finding import FindingType
-from tracecode.v1 import finding_pb2, journal_pb2
 from tracecode.views import cohorts, institution_days, person_days, staff_days, stock
-from tracecode.views.finding_queue import list_changes, list_standing, read_standing
 from tracecode.views.lines import extract
 from tracecode.views.parquet import RELATIONS, list_files
 from tracecode.views.projector import DIRECTORY, Projector, rebuild
@@ -82,7 +78,7 @@ def test_views_do_not_depend_on_where_batches_are_cut(
     rebuild(ledger)
     whole = read_records(ledger)
     assert_files_whole(ledger)
-    assert {key[:1] for key, _ in whole} == set(map(bytes, zip(b"\0scijkprtefghF", strict=True))) - {b"r"}
+    assert {key[:1] for key, _ in whole} == set(map(bytes, zip(b"\0scijkprtF", strict=True))) - {b"r"}
     monkeypatch.setattr(tracecode.views.parquet, "FILES_MAX", 4)
     rng = random.Random(seed)
     projector = Projector(ledger)
@@ -122,53 +118,6 @@ def test_counts_are_those_of_the_rows(ledger: Path) -> None:
         assert sold == sum(row["kind"] == 1 and row["product"] == "8206233" for row in rows)
         deletions = sum(counts["count"] for _, counts in institution_days.DELETIONS.read(reader, SHOP))
         assert deletions == 4
-
-
-def test_the_queue_holds_what_stands(ledger: Path) -> None:
-    """Pins the queue against entries and revisions read one by one, its order, filters, pages and changes."""
-    rebuild(ledger)
-    standing: dict[int, list[finding_pb2.Finding]] = {}
-    for value in read_entries(ledger):
-        entry = journal_pb2.JournalEntry.FromString(value)
-        if entry.HasField("document"):
-            standing[entry.sequence] = list(entry.document.findings)
-        elif entry.HasField("revision"):
-            standing[entry.revision.revised_sequence] = list(entry.revision.findings)
-    expected = Counter(
-        (sequence, int(finding.type), int(finding.final_severity), finding.code)
-        for sequence, findings in standing.items()
-        for finding in findings
-        if finding.final_severity >= finding_pb2.SEVERITY_WARN
-    )
-    with ViewStore(ledger / DIRECTORY, read_only=True) as store, store.read() as reader:
-        found, token = list_standing(reader, page_size=10_000)
-        assert token == ""
-        assert Counter((one.sequence, one.type, one.final_severity, one.code) for one in found) == expected
-        assert found == sorted(
-            found, key=lambda one: (-one.final_severity, -one.day, one.sequence, one.place)
-        )
-        pages, token = list_standing(reader, page_size=3)
-        while token:
-            page, token = list_standing(reader, page_size=3, page_token=token)
-            pages += page
-        assert pages == found
-        there, _ = list_standing(reader, institution_code=OTHER, page_size=10_000)
-        assert {one.institution_code for one in there} == {OTHER}
-        assert len(there) == sum(one.institution_code == OTHER for one in found)
-        twice = {int(FindingType.DUP_SALE_CROSS_ORG)}
-        some, _ = list_standing(reader, types=twice, page_size=10_000)
-        assert some == [one for one in found if one.type in twice]
-        with pytest.raises(ValueError, match="page_token"):
-            list_standing(reader, institution_code=OTHER, page_token=b"gxx".hex())
-        changes = list_changes(reader, 0)
-        assert [change.entry for change in changes] == sorted(change.entry for change in changes)
-        assert any(change.revision for change in changes)
-        assert list_changes(reader, changes[3].entry) == [
-            change for change in changes if change.entry > changes[3].entry
-        ]
-        # The late receipts cleared what their absence raised.
-        cleared = [change.sequence for change in changes if not read_standing(reader, change.sequence)]
-        assert cleared
 
 
 FOLLOW = """

@@ -37,7 +37,6 @@ from tracecode.v1 import (
     journal_pb2,
 )
 from tracecode.views import finding_states
-from tracecode.views.finding_queue import read_standing
 from tracecode.views.finding_states import SEVERITY_MIN, Filter, FindingEvent, FindingId, FindingState
 from tracecode.views.store import Reader
 from tracecode_server.asker import name_asker
@@ -169,14 +168,13 @@ class FindingService:
                 raise AccessDenied(f"{asker.actor!r} may not see division {found.division_code!r}")
             response.record.CopyFrom(_to_record(reader, found))
             response.as_of_sequence = reader.sequence
-            standing = [each.entry for each in read_standing(reader, id.sequence)] if found.stands else []
             for event in finding_states.list_events_of(reader, id, EVENTS_SHOWN):
                 response.events.append(_to_event(event))
         self._record(asker, "GetFinding", request)
         first = self._read_finding(id, found.raised)
         if first is not None:
             response.first_finding.CopyFrom(first)
-        now = self._read_finding(id, standing[0]) if standing else None
+        now = self._read_finding(id, found.entry) if found.stands else None
         if now is not None:
             response.standing_finding.CopyFrom(now)
         for shown in (response.first_finding, response.standing_finding):

@@ -54,9 +54,9 @@ SCANNED_MAX = 50_000
 """Findings looked at for one page."""
 
 _ID = Struct(">QHI")
-_HEAD = Struct("<BBBBB??IQQQQIB")
-"""state, suspicions, severity, mode, grade, revisable, stands, revision, raised, changed, cleared, act, day,
-decision."""
+_HEAD = Struct("<BBBBB??IQQQQQIB")
+"""state, suspicions, severity, mode, grade, revisable, stands, revision, entry, raised, changed, cleared,
+act, day, decision."""
 _EVENT = Struct("<BBBBq")
 """type, state before, state, greater severity of both, receive time ns."""
 _ACTS = Struct("<BQ")
@@ -142,6 +142,8 @@ class FindingState:
     revisable: bool
     stands: bool
     revision: int
+    entry: int
+    """The document's own or the revision's in which it stands, or by which it was cleared."""
     raised: int
     """The entry that raised it,"""
     changed: int
@@ -264,12 +266,13 @@ class _Entry:
                 if id not in after or after[id]["final_severity"] < given["final_severity"]:
                     after[id] = given
         about: tuple[int, str, str] | None = None
+        said = {"revision": revision, "entry": self._entry}
         for id in sorted(before.keys() | after.keys()):
             found = self._read(id)
             row = after.get(id)
             if row is None:
                 assert found is not None
-                self._change(found, EventType.CLEARED, stands=False, cleared=self._entry, revision=revision)
+                self._change(found, EventType.CLEARED, stands=False, cleared=self._entry, **said)
                 continue
             weight = {
                 "severity": row["final_severity"],
@@ -282,12 +285,12 @@ class _Entry:
                     about = self._read_about(sequence)
                 self._raise(id, weight, revision, about)
             elif not found.stands:
-                self._change(found, EventType.RAISED, stands=True, cleared=0, revision=revision, **weight)
+                self._change(found, EventType.RAISED, stands=True, cleared=0, **said, **weight)
             elif any(getattr(found, name) != value for name, value in weight.items()):
-                self._change(found, EventType.CHANGED, revision=revision, **weight)
+                self._change(found, EventType.CHANGED, **said, **weight)
             elif found.revision != revision:
                 # Nobody need hear that a revision says of it what was said before.
-                self._put(replace(found, revision=revision))
+                self._put(replace(found, revision=revision, entry=self._entry))
 
     def _read_about(self, sequence: int) -> tuple[int, str, str]:
         """Business day, institution and division of a document."""
@@ -311,6 +314,7 @@ class _Entry:
             revisable=weight["revisable"],
             stands=True,
             revision=revision,
+            entry=self._entry,
             raised=self._entry,
             changed=self._entry,
             cleared=0,
@@ -633,6 +637,7 @@ def _serialize(found: FindingState) -> bytes:
         found.revisable,
         found.stands,
         found.revision,
+        found.entry,
         found.raised,
         found.changed,
         found.cleared,

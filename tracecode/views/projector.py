@@ -17,7 +17,6 @@ from tracecode._native import Store
 from tracecode.v1 import journal_pb2
 from tracecode.views.batch import Batch
 from tracecode.views.cohorts import CohortsView
-from tracecode.views.finding_queue import FindingQueueView
 from tracecode.views.finding_states import FindingStatesView
 from tracecode.views.institution_days import InstitutionDaysView
 from tracecode.views.lines import ENTRIES_MAX, ROWS_MAX, read_lines
@@ -34,7 +33,6 @@ VIEWS: tuple[View, ...] = (
     PersonDaysView(),
     StaffDaysView(),
     CohortsView(),
-    FindingQueueView(),
     FindingStatesView(),
 )
 """Every view; a new one is entered here, and LAYOUT in tracecode/views/store.py raised."""

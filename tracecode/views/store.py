@@ -36,7 +36,7 @@ from tracecode.views.batch import Batch
 _Transaction = Any
 """Of lmdb, whose stubs do not know that without `buffers` keys and values are bytes."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when a key or record of any view changes: older views are thrown away and rebuilt."""
 MAP_SIZE_BYTES = 64 * 2**30
 READERS_MAX = 512
