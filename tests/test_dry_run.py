@@ -16,6 +16,7 @@ from documents import (
     DRUG,
     HOUR,
     INSTITUTIONS,
+    ITEM,
     NOON,
     NS,
     OTHER,
@@ -58,6 +59,11 @@ def row(findings: str, says: str, division: str = "") -> str:
     return f'[[override]]\nfindings = ["{findings}"]\n{says}\n{where}approver = "a"\nreason = "r"\n'
 
 
+def for_some(kind: str, says: str) -> str:
+    """A row of a kind that names whom it is for."""
+    return f'[[{kind}]]\n{says}\napprover = "a"\nreason = "r"\n'
+
+
 CANDIDATES = {
     "the same rules": candidate(),
     "milder": candidate(row("DUP_SALE_CROSS_ORG", 'severity = "WARN"')),
@@ -71,6 +77,16 @@ CANDIDATES = {
         late_info_hours=72, future_skew_minutes=1, legacy_stock_until="2026-03-17", same_org_block_minutes=90
     ),
     "learns sooner": candidate(learn_sales=1, learn_institutions=1),
+    "other numbers for some": candidate(
+        for_some("threshold", f'late_info_hours = 1\ninstitution_codes = ["{SHOP}"]')
+        + for_some("threshold", f'legacy_stock_until = 2026-06-01\ndrug_codes = ["{DRUG}"]')
+        + for_some(
+            "threshold", f'same_org_block_minutes = 90\nidentifiers = ["{ITEM}"]\ndivisions = ["1305"]'
+        )
+    ),
+    "conditions of drugs": candidate(
+        for_some("drug_condition", f'code_required = false\nsplit_units_max = 0\ndrug_codes = ["{DRUG}"]')
+    ),
 }
 
 
