@@ -32,6 +32,7 @@ cdef enum:
 
 cdef int64_t BUSINESS_TIME_MAX = 4102444800
 cdef int32_t NO_DAY = -2147483648
+cdef int32_t BUSINESS_DAY_MAX = 2147483647
 
 cdef enum:
     # Field numbers of proto/tracecode/v1/document.proto.
@@ -390,7 +391,10 @@ cdef bint check_reporter(
     plain.legacy_stock_until_day = store.guards.legacy_stock_until_day
     # What was cleared was silent by the rows of its time.
     rows_ask = not store.replaying and not store.scoped_guards.silent(
-        receive_time - plain.time, plain.time - receive_time, plain.day
+        receive_time - plain.time,
+        plain.time - receive_time,
+        # Where receipts carry codes, a code that nobody has seen is never plain, whatever the day.
+        BUSINESS_DAY_MAX if plain.uploads_receipt_codes else plain.day,
     )
     if rows_ask or not plain.uploads_receipt_codes:
         store.service_periods.clear()
