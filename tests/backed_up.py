@@ -29,6 +29,8 @@ from tracecode.v1 import (
     case_pb2,
     case_service_pb2,
     catalogue_pb2,
+    complaint_pb2,
+    consumer_service_pb2,
     document_pb2,
     finding_pb2,
     inspection_pb2,
@@ -82,8 +84,9 @@ def fill_ledger(directory: Path, count: int, *, catalogue: bool = True, desk: bo
 
 
 def work_at_desk(ledger: Ledger, clock: list[int]) -> None:
-    """A case from two findings to its closing and one that stays open, acts on findings, a look, a draw, a
-    self-check, an inspection, lists, and rule bases up to one that is taken back. `clock` goes on with it."""
+    """A case from two findings to its closing and one that stays open, acts on findings, a look, a complaint,
+    a draw, a self-check, an inspection, lists, and rule bases up to one that is taken back. `clock` goes on
+    with it."""
     held = catalogue_pb2.Hold(
         hold_id="H1",
         code=code(7_000),
@@ -139,6 +142,14 @@ def work_at_desk(ledger: Ledger, clock: list[int]) -> None:
     question = ledger_service_pb2.ListCodeEventsRequest(code=code(1))
     ledger.desk.note_access(
         "王芳", "127.0.0.1", "tracecode.v1.LedgerService.ListCodeEvents", question, "举报"
+    )
+    ledger.file_complaint(
+        consumer_service_pb2.FileComplaintRequest(
+            request_id="R1",
+            code=findings[0].code,
+            kind=complaint_pb2.COMPLAINT_KIND_SALE_NOT_MINE,
+            person_token="310101199001011234",
+        )
     )
     _inspect(ledger)
     first, _ = (

@@ -8,11 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from backed_up import tell_days
-from documents import DAY, HOUR, INSTITUTIONS, NOON, NS, PRODUCTS, SHOP, code, line, receipt
+from backed_up import fill_ledger, tell_days
+from documents import INSTITUTIONS, PRODUCTS
 from running_server import ServerProcess
-from test_cases import Clock, open_ledger, tell_desk
-from test_inspections import announcing
 from test_proof_service import wait_until_published
 from tracecode_server.cli import app as cli
 from trust.tampering import read_journal, write_journal
@@ -22,7 +20,7 @@ from tracecode.client import LedgerClient, ProofClient
 from tracecode.proof import key
 from tracecode.proof.audit import judge_again, open_journal
 from tracecode.proof.verify import Change
-from tracecode.v1 import catalogue_pb2, inspection_service_pb2, journal_pb2
+from tracecode.v1 import journal_pb2
 
 KINDS = {field.name for field in journal_pb2.JournalEntry.DESCRIPTOR.oneofs_by_name["content"].fields}
 
@@ -30,51 +28,9 @@ KINDS = {field.name for field in journal_pb2.JournalEntry.DESCRIPTOR.oneofs_by_n
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """A journal with entries of every kind that there is."""
-    folder, clock = tmp_path_factory.mktemp("audited"), Clock()
-    with closing(open_ledger(folder / "ledger", clock)) as ledger:
-        tell_desk(ledger, clock)
-        for document in tell_days(24)[-18:]:
-            ledger.record([document], [(document.business_time.seconds + 5) * NS])
-        clock.seconds = NOON + 40 * DAY
-        ledger.import_holds(
-            [
-                catalogue_pb2.Hold(
-                    hold_id="H1",
-                    code=code(77),
-                    start_date="2026-01-01",
-                    reason=catalogue_pb2.HOLD_REASON_RECALL,
-                )
-            ]
-        )
-        ledger.import_code_replacements([catalogue_pb2.CodeReplacement(old_code=code(78), new_code=code(79))])
-        desk = ledger.inspections
-        drawn = desk.announce_draw(announcing())
-        desk.perform_draw(
-            inspection_service_pb2.PerformDrawRequest(
-                draw_number=drawn.draw_number, etag=drawn.etag, actor="李四", seed="03 11"
-            )
-        )
-        desk.issue_self_check(
-            inspection_service_pb2.IssueSelfCheckRequest(
-                actor="张三",
-                institution_code=SHOP,
-                title="自查",
-                questions=["是否逐盒扫码"],
-                due_date="2026-12-31",
-            )
-        )
-        ledger.record([receipt(SHOP, "Z1", NOON, line(code(88)))], [(NOON + HOUR) * NS])
-        opened = desk.open_inspection(
-            inspection_service_pb2.OpenInspectionRequest(
-                actor="张三", institution_code=SHOP, inspectors=["张三", "李四"]
-            )
-        )
-        desk.scan_shelf(
-            inspection_service_pb2.ScanShelfRequest(
-                inspection_number=opened.inspection_number, etag=opened.etag, actor="张三", scans=[code(88)]
-            )
-        )
-    return read_journal(folder / "ledger")
+    folder = tmp_path_factory.mktemp("audited") / "ledger"
+    fill_ledger(folder, 24, desk=True)
+    return read_journal(folder)
 
 
 def judge(folder: Path, values: list[bytes]) -> list[tuple[Change, int, str]]:
@@ -116,11 +72,26 @@ def test_an_act_that_the_desk_would_have_refused_is_named(entries: list[bytes], 
         assert said in sentence
 
 
+def test_a_rule_base_that_its_author_approved_is_named(entries: list[bytes], tmp_path: Path) -> None:
+    """Pins that who put a rule base in force is looked at, too, and not its text alone."""
+    read = [journal_pb2.JournalEntry.FromString(value) for value in entries]
+    at = next(at for at, entry in enumerate(read) if entry.rule_base_change.author)
+    read[at].rule_base_change.approver = read[at].rule_base_change.author
+    values = [*entries]
+    values[at] = read[at].SerializeToString(deterministic=True)
+
+    ((change, sequence, sentence),) = judge(tmp_path / "ledger", values)
+
+    assert (change, sequence) == (Change.VERDICT, at + 1)
+    assert "its author approved it" in sentence
+
+
 def test_a_kind_that_the_auditor_does_not_know_is_named(entries: list[bytes], tmp_path: Path) -> None:
     """Pins that an entry of a later version is named, wherever it stands, and never passed over."""
     for at in (30, len(entries)):
         # Field 99, of two bytes, behind the sequence and the time.
-        unknown = journal_pb2.JournalEntry(sequence=at + 1, receive_time_ns=(NOON + 41 * DAY) * NS)
+        before = journal_pb2.JournalEntry.FromString(entries[at - 1])
+        unknown = journal_pb2.JournalEntry(sequence=at + 1, receive_time_ns=before.receive_time_ns)
         values = [*entries[:at], unknown.SerializeToString() + b"\x9a\x06\x02ok"]
         ((change, sequence, sentence),) = judge(tmp_path / "ledger", values)
         assert (change, sequence) == (Change.VERDICT, at + 1)

@@ -60,7 +60,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerThread]:
     open_ledger(Settings(data_directory=directory)).close()
     # Of the ledger as it begins: nobody follows it here.
     rebuild(directory)
-    with ServerThread(data_directory=directory, grants_file=folder / "grants.toml") as server:
+    with ServerThread(
+        data_directory=directory,
+        grants_file=folder / "grants.toml",
+        # All tests ask from one host.
+        consumer_questions_per_second_max=10_000,
+    ) as server:
         register_institutions(server.address, INSTITUTION, STOCK_INSTITUTION)
         yield server
 

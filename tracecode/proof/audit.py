@@ -22,7 +22,7 @@ from tracecode.proof import verify
 from tracecode.proof.checkpoint import Checkpoint
 from tracecode.proof.tiles import Fetch, fetch_from
 from tracecode.proof.verify import AuditReport, Change, Deviation, Policy
-from tracecode.rule_base import RuleBase
+from tracecode.rule_base import Activation, RuleBase
 from tracecode.v1 import journal_pb2
 
 LOG = "proof"
@@ -175,7 +175,7 @@ def _apply(engine: LmdbEngine | None, entry: journal_pb2.JournalEntry, scratch: 
         rule_base = RuleBase.parse_kept(entry.rule_base_change.text, f"journal entry {entry.sequence}")
         if engine is None:
             return LmdbEngine(scratch, rule_base, now_ns, overlay_bytes_max=OVERLAY_BYTES_MAX)
-        engine.change_rule_base(rule_base, now_ns)
+        engine.change_rule_base(rule_base, now_ns, _read_activation(entry.rule_base_change))
         return engine
     if engine is None:
         raise Unjudgeable("the journal does not begin with a rule base")
@@ -200,6 +200,19 @@ def _apply(engine: LmdbEngine | None, entry: journal_pb2.JournalEntry, scratch: 
                 "it is of a kind that this version does not know; audit with the one that wrote it"
             )
     return engine
+
+
+def _read_activation(change: journal_pb2.RuleBaseChange) -> Activation:
+    """Who put a rule base in force. Raises Unjudgeable where it was nobody's to do."""
+    if change.author and change.author == change.approver:
+        raise Unjudgeable("its author approved it, and somebody else has to")
+    return Activation(
+        change.author,
+        change.approver,
+        change.notes,
+        change.effective_time_seconds,
+        change.restored_sequence,
+    )
 
 
 def _compare(store: NativeStore, engine: LmdbEngine, compared: int) -> tuple[list[Deviation], int]:
