@@ -13,6 +13,7 @@ from tracecode_server.connections import (
     BODYLESS_MAX,
     MEMORY_SECONDS,
     PUT_OUT_DOUBLINGS_MAX,
+    REFUSED_AGAIN_MAX,
     REFUSED_MAX,
     SCAN_SECONDS,
     TOLD_SECONDS,
@@ -169,6 +170,18 @@ def test_who_does_it_again_is_put_out_for_longer(port: Port) -> None:
 
     assert times == [min(seconds * 2**n, 16 * seconds) for n in range(PUT_OUT_DOUBLINGS_MAX + 2)]
     assert port.put_out()[-1][2] == PUT_OUT_SECONDS
+
+
+def test_who_was_put_out_lately_is_put_out_sooner(port: Port) -> None:
+    """Pins that a flood that comes back is known for one at once."""
+    port.refuse(ATTACKER, 2 * REFUSED_MAX)
+    port.scan()
+    port.scan(PUT_OUT_SECONDS)
+    port.refuse(ATTACKER, 2 * REFUSED_AGAIN_MAX, told_seconds=0.0)
+
+    port.scan()
+
+    assert [put_out[2] for put_out in port.put_out()] == [PUT_OUT_SECONDS, 2 * PUT_OUT_SECONDS]
 
 
 def test_who_heeds_what_it_is_told_is_never_put_out(port: Port) -> None:

@@ -30,6 +30,8 @@ SCAN_SECONDS = 0.1
 # are not counted, nor is a peer told to wait any more once it was not refused for a while.
 REFUSED_PER_SECOND = 150
 REFUSED_MAX = 200
+# Of a host that was put out lately, without regard to who could have been told.
+REFUSED_AGAIN_MAX = 40
 TOLD_SECONDS = 0.5
 QUIET_SECONDS = 5.0
 # What a call's headers and frames may take beside its messages, and a message's frames beside it.
@@ -159,7 +161,7 @@ class Connections:
         if now - calls.refused_at > QUIET_SECONDS:
             calls.told_at = now
         calls.refused_at = now
-        if now - calls.told_at >= TOLD_SECONDS:
+        if now - calls.told_at >= TOLD_SECONDS or host in self._bans:
             calls.refused += 1
 
     def count_stream(self, host: str, change: int) -> None:
@@ -262,7 +264,7 @@ class Connections:
         account.waste_level = max(0.0, account.waste_level + came - called - leaked)
         account.refused_level = max(0.0, account.refused_level + refused - passed * REFUSED_PER_SECOND)
         account.ended_level = max(0.0, account.ended_level + ended - passed * self._connections_max / 4)
-        if account.refused_level > REFUSED_MAX:
+        if account.refused_level > (REFUSED_AGAIN_MAX if host in self._bans else REFUSED_MAX):
             return "calls after it was told to wait"
         if account.waste_level > waste_max:
             return "bytes that are no calls"

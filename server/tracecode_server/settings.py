@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         64, ge=1, description="Calls open at once on one connection; more wait in the client."
     )
     peer_calls_max: int = Field(
-        256,
+        128,
         ge=1,
         description="Calls of one peer (host) that are being answered; more are RESOURCE_EXHAUSTED.",
     )

@@ -3,9 +3,10 @@
 The honest client and the attacker are processes of their own on addresses of their own, because what the
 service calls a peer is a host. A twin of the service, with an honest client of its own, is attacked by nobody
 and says at every moment how fast this machine is: both are measured in the same windows. What is late on a
-busy machine is late for both, and of three windows the one in the middle counts; in the short form, beside
-all else that `make test` does, the best. As the control the limits that protect are taken away, or the
-service is held still, and the harness has to notice.
+busy machine is late for both, and of three windows the one in the middle counts: in the first, others wait
+until a flood is known for one, and the note says how long. In the short form, beside all else that
+`make test` does, the best counts. As the control the limits that protect are taken away, or the service is
+held still, and the harness has to notice.
 """
 
 from __future__ import annotations
@@ -233,7 +234,7 @@ def test_an_honest_client_does_not_feel_a_bad_neighbour(
     """Pins its p99, that none of its calls fails, that the service stays as it was, and that harm is seen."""
     server, honest = service
     promised = P99_SECONDS_MAX_SHORT if effort.is_short else P99_SECONDS_MAX
-    seconds = 0.6 if effort.is_short else 1.0
+    seconds = 0.6 if effort.is_short else 1.5
     scale = 0.1 if effort.is_short else 1.0
     memory = read_memory(server.process.pid)
 
@@ -300,7 +301,7 @@ def test_ten_times_the_load_is_answered_as_fast_as_the_load_at_peak(
 ) -> None:
     """Pins goodput under overload: callers who wait when they are told to get as many answers as before."""
     least = GOODPUT_MIN_SHORT if effort.is_short else GOODPUT_MIN
-    seconds = 2.0
+    seconds = 2.0 if effort.is_short else 5.0
 
     # All callers are one host here, and stand for ten: what one host may do is no matter of this test.
     with ServerProcess(data_directory=tmp_path / "ledger", peer_calls_per_second_max=10**6) as server:
