@@ -239,9 +239,11 @@ def test_calls_without_a_body_put_the_host_out_that_sends_what_becomes_no_calls(
     for _ in range(BODYLESS_MAX):
         roomy.connections.count_opened()
     assert not roomy.put_out()
-    for _ in range(10):
-        roomy.send(honest, BODYLESS_BYTES_MIN // 12)
-        roomy.send(attacker, BODYLESS_BYTES_MIN // 5)
+    for _ in range(30):
+        # More is on its way than the attacker sends, and four times as much has become calls.
+        roomy.send(honest, 5 * BODYLESS_BYTES_MIN // 20)
+        roomy.connections.count_call(HONEST, 4 * BODYLESS_BYTES_MIN // 20)
+        roomy.send(attacker, BODYLESS_BYTES_MIN // 22)
 
     roomy.scan()
     roomy.scan()

@@ -131,14 +131,29 @@ def test_who_has_gone_is_not_waited_for() -> None:
     clock = Clock()
     share = TimeShare(0.6, clock)
     share.charge("gone", 0.6)
-    for _ in range(9):
+    for _ in range(15):
         clock.now += 0.1
         share.charge("gateway", 0.09)
     assert share.is_spent("gateway")
 
     clock.now += 0.2
+    share.charge("gateway", 0.18)
 
     assert not share.is_spent("gateway")
+
+
+def test_who_asks_for_what_takes_long_is_there_while_it_takes_so_long() -> None:
+    """Pins that work which is charged at its end does not look like absence meanwhile."""
+    clock = Clock()
+    share = TimeShare(0.3, clock)
+    for _ in range(40):
+        clock.now += 0.1
+        share.charge("till", 0.001)
+        if round(clock.now * 10) % 20 == 0:
+            share.charge("histories", 2.0)
+        if 3.2 < clock.now < 3.8:
+            assert share.is_spent("histories")
+        assert not share.is_spent("till")
 
 
 def test_those_who_ask_for_all_of_the_time_share_it_evenly() -> None:

@@ -150,14 +150,15 @@ class TimeShare:
         self._clock = clock
         self._settled_at = clock()
         self._used: dict[str, float] = {}
-        self._charged_at: dict[str, float] = {}
+        self._present_until: dict[str, float] = {}
         self._level = math.inf
 
     def charge(self, source: str, seconds: float) -> None:
         """So much was spent on this source."""
         self._settle()
         self._used[source] = self._used.get(source, 0.0) + seconds
-        self._charged_at[source] = self._settled_at
+        # What took long is charged when it has ended, and the next of its kind is under way by then.
+        self._present_until[source] = self._settled_at + PRESENT_SECONDS + seconds
 
     def is_spent(self, source: str) -> bool:
         """Whether this source has to wait for others."""
@@ -174,11 +175,9 @@ class TimeShare:
         self._used = {
             source: used * left for source, used in self._used.items() if used * left > TRACE_SECONDS
         }
-        self._charged_at = {source: self._charged_at[source] for source in self._used}
+        self._present_until = {source: self._present_until[source] for source in self._used}
         self._level = math.inf
-        present = [
-            used for source, used in self._used.items() if now - self._charged_at[source] <= PRESENT_SECONDS
-        ]
+        present = [used for source, used in self._used.items() if now <= self._present_until[source]]
         if len(present) < 2 or sum(present) <= self._budget:
             return
         budget = self._budget

@@ -27,12 +27,13 @@ from tracecode._native import list_connections
 SCAN_SECONDS = 0.1
 # Calls of a peer that were refused: so many a second pass, and so many at once. Callers who heed RetryInfo
 # stay below it, however many they are, see limits.py; those that called before anybody could be told to wait
-# are not counted, nor is a peer told to wait any more once it was not refused for a while.
+# are not counted, up to a bound; nor is a peer told to wait any more once it was not refused for a while.
 REFUSED_PER_SECOND = 150
 REFUSED_MAX = 200
 # Of a host that was put out lately, without regard to who could have been told.
 REFUSED_AGAIN_MAX = 40
 TOLD_SECONDS = 0.5
+UNTOLD_MAX = 2000
 QUIET_SECONDS = 5.0
 # What a call's headers and frames may take beside its messages, and a message's frames beside it.
 CALL_BYTES = 1024
@@ -74,6 +75,8 @@ class _Calls:
     streams: int = 0
     # When it was first told to wait, and last.
     told_at: float = -math.inf
+    # How many were refused since it was first told.
+    untold: int = 0
     refused_at: float = -math.inf
 
 
@@ -82,7 +85,8 @@ class _Account:
     # Of `_Calls`, as of the last scan.
     bytes: int = 0
     refused: int = 0
-    # Levels of leaking buckets.
+    # Levels of leaking buckets; of the bytes that came all, and those that were no calls.
+    came_level: float = 0.0
     waste_level: float = 0.0
     refused_level: float = 0.0
     ended_level: float = 0.0
@@ -159,9 +163,10 @@ class Connections:
         """A call of this host was told to come later."""
         calls, now = self._calls[host], self._clock()
         if now - calls.refused_at > QUIET_SECONDS:
-            calls.told_at = now
+            calls.told_at, calls.untold = now, 0
         calls.refused_at = now
-        if now - calls.told_at >= TOLD_SECONDS or host in self._bans:
+        calls.untold += 1
+        if now - calls.told_at >= TOLD_SECONDS or calls.untold > UNTOLD_MAX or host in self._bans:
             calls.refused += 1
 
     def count_stream(self, host: str, change: int) -> None:
@@ -213,10 +218,11 @@ class Connections:
         self._bodyless_level = max(0.0, self._bodyless_level + came - leaked)
         if self._bodyless_level <= BODYLESS_MAX:
             return ""
-        # A message may be on its way to each stream.
+        # A stream may have a message on its way, and who sends much that becomes calls has much on its way.
         excess = {
             host: account.waste_level - self._calls[host].streams * self._message_bytes_max
             for host, account in self._accounts.items()
+            if account.waste_level > account.came_level / 2
         }
         host = max(excess, key=excess.__getitem__, default="")
         return host if excess.get(host, 0.0) > BODYLESS_BYTES_MIN else ""
@@ -256,11 +262,13 @@ class Connections:
         calls = self._calls[host]
         called, account.bytes = calls.bytes - account.bytes, calls.bytes
         refused, account.refused = calls.refused - account.refused, calls.refused
-        came = sum(seen.read[one] - self._read.get(one, 0) for one in seen.by_host.get(host, ()))
+        # Less than before is a new connection in the place of an old one.
+        came = sum(max(0, seen.read[one] - self._read.get(one, 0)) for one in seen.by_host.get(host, ()))
         # What is on its way to become a call is read before it is counted as one: it is among the waste until
         # then, and never more than a message of each stream and what the host may send in a second.
         waste_max = self._waste_bytes_max + calls.streams * self._message_bytes_max
         leaked = passed * self._waste_bytes_max / WASTE_SECONDS
+        account.came_level = max(0.0, account.came_level + came - leaked)
         account.waste_level = max(0.0, account.waste_level + came - called - leaked)
         account.refused_level = max(0.0, account.refused_level + refused - passed * REFUSED_PER_SECOND)
         account.ended_level = max(0.0, account.ended_level + ended - passed * self._connections_max / 4)
