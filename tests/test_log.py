@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -183,6 +185,33 @@ def test_tiles_that_a_crash_took_are_written_again(tmp_path: Path, monkeypatch: 
     (log / name_tile(0, 1)).unlink()
     publish(journal, tmp_path, bundles=True)
     assert drop_superseded(read_files(log), 1_600) == whole
+
+
+def test_tiles_that_no_sync_made_safe_are_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that a start makes new files of all that lies behind the last sync, in a checkpoint or not, though
+    they read right: the disk may have failed to keep them, and no later sync would say so."""
+    monkeypatch.setattr(integrator, "SYNC_ENTRIES", 700)
+    log, journal = tmp_path / "log", MemoryJournal()
+    for size in (1_000, 1_600):
+        journal.values = ENTRIES[:size]
+        publish(journal, tmp_path, bundles=True)
+    journal.values = ENTRIES[:2_000]
+    with closing(open_integrator(journal, tmp_path, bundles=True)) as unpublished:
+        unpublished.integrate()
+    assert (log / "synced").read_text() == "1000\n"
+    whole = read_files(log)
+    with ExitStack() as held:
+        # Held open, so that no new file is given the number of an old one.
+        before = {path: os.fstat(held.enter_context((log / path).open("rb")).fileno()) for path in whole}
+        publish(journal, tmp_path, bundles=True)
+        now = {path: (log / path).stat() for path in read_files(log)}
+    same = {path for path, found in now.items() if path in before and os.path.samestat(found, before[path])}
+    safe = {name_tile(kind, number) for kind in (0, "entries") for number in range(3)}
+    assert {path for path in same if ".p/" not in path} == safe
+    assert not same & {name_tile(level, number, width) for level, number, width in list_tiles(1_600)} - safe
+    assert all((log / path).read_bytes() == whole[path] for path in now.keys() & whole.keys() if "/" in path)
 
 
 def test_a_key_is_exchanged_while_both_sign(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ name and key.
 Only `<key file>.last` is waited for: the disk that would have to confirm each tile is the one that sales wait
 for. A crash of the system may take tiles, then; `synced` says how many entries' tiles are safe, and those
 behind are written again from the journal at the next start, which compares their root with the signed one
-before it touches a file. Files that are there and right stay as they are; what replaces a file is written
-beside it, then renamed.
+before it touches a file. They are written even where they read right: memory may tell what the disk failed to
+keep. What replaces a file is written beside it, then renamed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ SYNCED = "synced"
 """How many entries' tiles a crash of the system cannot take."""
 SYNC_ENTRIES = 2**20
 """After so many the file system is told to write all down; a start hashes so many again at most, in less
-than a second."""
+than a second, and writes their tiles, 4,096 of the lowest level."""
 
 
 class LogRefused(EngineStopped):
@@ -308,13 +308,17 @@ class Integrator:
     # --- The disk -----------------------------------------------------------------------------------
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Put a file in its place, unless it is there. Nobody reads a new one before it is published."""
+        """Put a file in its place. Nobody reads a new one before it is published.
+
+        One that is there was written before this process began, and is written anew even if it reads the
+        same: a page that the disk refused is clean in memory all the same, and the error is told once, maybe
+        to the process before. The next sync, which says nothing of it, would make the file trusted.
+        """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
             descriptor = os.open(path, flags, 0o600)
         except FileExistsError:
-            if path.read_bytes() != data:
-                _replace(path, data)
+            _replace(path, data, wait=False)
             return
         except FileNotFoundError:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -360,13 +364,15 @@ def _write_whole(descriptor: int, data: bytes) -> None:
         written += os.write(descriptor, data[written:])
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Put a file in the place of another; whenever a crash comes, there is one of them, whole."""
+def _replace(path: Path, data: bytes, *, wait: bool = True) -> None:
+    """Put a file in the place of another; whenever a crash of the process comes, or with `wait` one of the
+    system, there is one of them, whole."""
     new = path.with_name(path.name + ".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         _write_whole(descriptor, data)
-        os.fdatasync(descriptor)
+        if wait:
+            os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
     new.rename(path)
