@@ -212,4 +212,5 @@ def follows_sequences(operations: Iterable[Operation]) -> bool:
             at += 1
         if one.sequence <= highest:
             return False
-    return len({one.sequence for one in kept}) == len({one.place for one in kept})
+    pairs = {(one.sequence, one.place) for one in kept}
+    return len({one.sequence for one in kept}) == len({one.place for one in kept}) == len(pairs)

@@ -163,12 +163,16 @@ def test_histories_that_cannot_have_happened_are_found_bad(market: Market, histo
 
 
 def test_sequences_follow_the_clock_of_the_clients() -> None:
-    """Pins that entries may change places only where their calls overlapped."""
+    """Pins that entries may change places only where their calls overlapped, and belong to one document."""
     first, second = sell(1, 2, True, sequence=7), sell(3, 4, True, sequence=8)
     assert follows_sequences([first, second])
     assert follows_sequences([replace(first, sequence=9, end=3.5), second])
     assert not follows_sequences([replace(first, sequence=9), second])
     assert not follows_sequences([first, replace(second, sequence=7)])
+    # One document became two entries, and another shares one of them: as many of each, and all overlap.
+    first, second = replace(first, end=9), replace(second, end=9)
+    assert follows_sequences([first, second])
+    assert not follows_sequences([first, replace(first, sequence=8), second])
 
 
 def test_a_dropped_or_doubled_entry_spoils_the_account() -> None:
