@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import grpc
@@ -20,17 +20,16 @@ import pytest
 from running_server import ServerProcess, register_institutions
 from test_cli import run
 from tracecode_server.finding_service import bound_share, read_cursor, write_cursor
-from wire import make_code, make_document, make_sale, read_details
+from wire import make_code, make_document, make_sale, read_details, read_looks
 
-from tracecode._native import Store
 from tracecode.client import CallInvalid, LedgerClient, NotKnown
+from tracecode.proof.audit import open_journal
 from tracecode.v1 import (
     case_pb2,
     case_service_pb2,
     document_pb2,
     finding_pb2,
     finding_service_pb2,
-    journal_pb2,
 )
 from tracecode.v1.finding_service_pb2 import (
     FindingEvent,
@@ -347,7 +346,8 @@ def test_nobody_is_told_of_findings_beyond_his_divisions(tmp_path: Path) -> None
                 ):
                     with pytest.raises(CallInvalid, match="ACCESS_DENIED"):
                         ask()
-        looks = read_looks(tmp_path / "ledger", "青岛")
+        with closing(open_journal(tmp_path / "ledger")) as journal:
+            looks = [look for look in read_looks(journal.entries(0, 1_000)) if look.actor == "青岛"]
     assert [look.method.rpartition(".")[2] for look in looks] == [
         "ListFindings",
         *["GroupFindings"] * 5,
@@ -356,13 +356,6 @@ def test_nobody_is_told_of_findings_beyond_his_divisions(tmp_path: Path) -> None
     ]
     assert {look.reason for look in looks} == {"核查"}
     assert back in looks[6].question
-
-
-def read_looks(directory: Path, actor: str) -> list[case_pb2.AccessRecord]:
-    """What the journal of a service has of somebody's looks."""
-    with Store(str(directory), map_size_bytes=1 << 30, overlay_bytes_max=0, read_only=True) as store:
-        entries = [journal_pb2.JournalEntry.FromString(each) for each in store.entries(0, 1_000)]
-    return [entry.access_record for entry in entries if entry.access_record.actor == actor]
 
 
 def test_cursors_and_shares_are_what_they_say() -> None:

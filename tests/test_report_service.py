@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +22,14 @@ import grpc
 import pytest
 from backed_up import fill_ledger
 from running_server import ServerProcess
+from wire import read_looks
 
-from tracecode._native import Store
 from tracecode.client import CallInvalid, LedgerClient, NotKnown, ServerFault
+from tracecode.proof.audit import open_journal
 from tracecode.reports import FORMATS, Period, export_report, make_report
 from tracecode.reports.runs import ReportRequest, create_run, execute_run, open_runs
 from tracecode.runs import RunState
-from tracecode.v1 import case_pb2, journal_pb2, report_service_pb2
+from tracecode.v1 import report_service_pb2
 from tracecode.v1.report_service_pb2 import Report, StartReportRequest
 
 GRANTS = """
@@ -90,7 +92,8 @@ def test_a_report_is_made_beside_the_service_and_is_the_command_s_own(
         for path in export_report(made, tmp_path / "own"):
             assert path.read_bytes() == (tmp_path / path.name).read_bytes()
     assert len(report.files) == len(list((tmp_path / "own").iterdir()))
-    looks = [look for look in read_looks(directory) if look.actor == "张三"]
+    with closing(open_journal(directory)) as journal:
+        looks = [look for look in read_looks(journal.entries(0, 1_000_000)) if look.actor == "张三"]
     assert [look.method.rpartition(".")[2] for look in looks] == [
         "StartReport",
         *["DownloadReportFile"] * len(report.files),
@@ -98,14 +101,6 @@ def test_a_report_is_made_beside_the_service_and_is_the_command_s_own(
     assert json.loads(looks[1].question)["fileName"] == report.files[0].name
     assert {look.reason for look in looks} == {"月报"}
     assert not (open_runs(directory).folder_of(report.report_id) / "spill").exists()
-
-
-def read_looks(directory: Path) -> list[case_pb2.AccessRecord]:
-    """All looks of a journal, which a service may have open."""
-    with Store(str(directory), map_size_bytes=1 << 30, overlay_bytes_max=0, read_only=True) as store:
-        entries = store.entries(0, 1_000_000)
-    read = (journal_pb2.JournalEntry.FromString(entry) for entry in entries)
-    return [entry.access_record for entry in read if entry.HasField("access_record")]
 
 
 def test_nobody_has_a_report_of_more_than_he_may_see(process: ServerProcess, tmp_path: Path) -> None:

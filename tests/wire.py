@@ -1,10 +1,11 @@
-"""What tests put on the wire and read from it: documents of a till, raw calls, errors, figures."""
+"""What tests put on the wire and read from it: documents of a till, raw calls, errors, looks, figures."""
 
 from __future__ import annotations
 
 import itertools
 import time
 import urllib.request
+from collections.abc import Iterable
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
@@ -14,7 +15,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tracecode_server.method import NAMED_SERVICES, SERVICES
 
-from tracecode.v1 import document_pb2, ledger_service_pb2
+from tracecode.client.actor import Metadata, name_actor
+from tracecode.v1 import case_pb2, document_pb2, journal_pb2, ledger_service_pb2
 
 METHODS = {method.name: method for service in SERVICES for method in service.methods}
 ENDLESS = ("WatchFindings",)
@@ -85,9 +87,9 @@ def make_batch(*documents: document_pb2.Document) -> ledger_service_pb2.RecordDo
     )
 
 
-def name_asker(method: MethodDescriptor) -> tuple[tuple[str, str], ...] | None:
+def name_asker(method: MethodDescriptor) -> Metadata:
     """The metadata of a call: a regulator's where only he is answered, none of a till."""
-    return (("tracecode-actor", ACTOR),) if method.containing_service.name in NAMED_SERVICES else None
+    return name_actor(ACTOR if method.containing_service.name in NAMED_SERVICES else "")
 
 
 def call_raw(channel: grpc.Channel, name: str, *messages: bytes, timeout_seconds: float = 10) -> bytes:
@@ -136,6 +138,12 @@ def read_details(error: grpc.RpcError) -> dict[str, Message]:
             if detail.Unpack(message):
                 found[kind.__name__] = message
     return found
+
+
+def read_looks(entries: Iterable[bytes]) -> list[case_pb2.AccessRecord]:
+    """The looks among entries of a journal."""
+    read = map(journal_pb2.JournalEntry.FromString, entries)
+    return [entry.access_record for entry in read if entry.HasField("access_record")]
 
 
 def read_metrics(address: str) -> str:
