@@ -24,9 +24,10 @@ from running_server import ServerProcess
 from simulated import make_fraud_city
 from test_cli import run
 from tracecode_server.cli.exit_code import ExitCode
+from tracecode_server.screening_service import KEPT_MAX
 
 from tracecode.city.score import import_catalogue, read_documents, read_start
-from tracecode.client import CallInvalid, LedgerClient, NotKnown
+from tracecode.client import CallInvalid, LedgerClient, NotKnown, ServerFault
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
 from tracecode.runs import RunState
@@ -215,6 +216,31 @@ def test_a_screening_is_cancelled_found_again_and_refused_where_it_cannot_be(pro
         ):
             with pytest.raises(CallInvalid, match=said):
                 client.screenings.start_screening(bad)
+
+
+def test_old_screenings_make_room(process: ServerProcess, served: Path) -> None:
+    """Pins that the oldest that have ended are removed when another is asked for, and that a record which
+    cannot be read hides no other."""
+    with LedgerClient(process.address, deadline_seconds=20) as client:
+        first = client.screenings.start_screening(
+            StartScreeningRequest(first_day=PERIOD[0], last_day=PERIOD[0])
+        )
+        assert client.screenings.cancel_screening(first.screening_id).error == ""
+        serial = int(first.screening_id.rpartition("-")[2])
+        folder = served / "screening"
+        for number in range(serial + 1, serial + 1 + KEPT_MAX):
+            shutil.copytree(folder / first.screening_id, folder / f"20261217-20261217-{number}")
+        bad = folder / f"20261217-20261217-{serial + KEPT_MAX}"
+        (bad / "screening.json").write_bytes(b"")
+        last = client.screenings.start_screening(
+            StartScreeningRequest(first_day=PERIOD[1], last_day=PERIOD[1])
+        )
+        wait(client, last.screening_id)
+        kept = [each.screening_id for each in client.screenings.list_screenings()]
+        assert (kept[0], len(kept)) == (last.screening_id, KEPT_MAX)
+        assert not (folder / first.screening_id).exists()
+        with pytest.raises(ServerFault, match=f"{bad.name}.*remove its folder"):
+            client.screenings.get_screening(bad.name)
 
 
 def test_the_command_screens_a_ledger_beside_its_service(

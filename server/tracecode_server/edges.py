@@ -92,7 +92,7 @@ class Edges(Collector):
         self.engine_stopped = asyncio.Event()
         self._settings = settings
         self._log = log
-        self._services = Services(ledger, settings, self)
+        self._services = Services(ledger, settings, self, log)
         self._desk = Desk(self._services.by_name, build_limits(settings), self.engine_stopped.set)
         self._edges: dict[int, _EdgeProcess] = {}
         self._keepers: set[asyncio.Task[None]] = set()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
 from google.protobuf.message import Message
 
 from tracecode.access import Access, Asker
@@ -52,7 +53,14 @@ _SERVICE = "tracecode.v1.ReportService"
 class ReportService:
     """Answers for the reports of a ledger. Raises our errors; `Methods` turns them into statuses."""
 
-    def __init__(self, ledger: Ledger, access: Access, reads: ReadPool, settings: Settings) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        access: Access,
+        reads: ReadPool,
+        settings: Settings,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
         self._ledger = ledger
         self._access = access
         self._reads = reads
@@ -60,7 +68,7 @@ class ReportService:
         self._directory = settings.data_directory
         self._queue: RunQueue[Asked, Made] | None = None
         if self._directory is not None:
-            self._queue = RunQueue(open_runs(self._directory), self._arguments)
+            self._queue = RunQueue(open_runs(self._directory), self._arguments, log)
 
     def start(self) -> None:
         """Make what was under way when the service stopped, and what is asked for."""
@@ -81,7 +89,7 @@ class ReportService:
         queue, directory = self._need_queue()
         await self._reads.run(self._look, name_asker(), asked.division, "StartReport", request)
         await self._reads.run(queue.runs.drop_old, KEPT_MAX - 1)
-        run = queue.put(
+        run = await queue.put(
             lambda other: other.report == asked,
             lambda: create_run(directory, asked, name_asker().actor, datetime.now(UTC)),
         )

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from tracecode.errors import Overloaded
+import structlog
+
+from tracecode.errors import Overloaded, TracecodeError
 from tracecode.runs import Run, Runs, RunState
+from tracecode_server.log import list_frames
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -21,6 +24,9 @@ WAITING_MAX = 10
 """Runs of a kind that wait for their turn; each takes a core and its memory for minutes."""
 WAITING_RETRY_SECONDS = 60.0
 ERROR_BYTES_MAX = 4_000
+LINE_BYTES_MAX = 2**20
+"""Of what a process says; a longer line is none of ours."""
+_SAID = ({"done", "total", "step"}, {"error"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +41,21 @@ class Progress:
 class RunQueue(Generic[Request, Result]):
     """Belongs to one event loop. A run that is under way when it ends is executed again when it begins."""
 
-    def __init__(self, runs: Runs[Request, Result], arguments: Callable[[str], list[str]]) -> None:
+    def __init__(
+        self,
+        runs: Runs[Request, Result],
+        arguments: Callable[[str], list[str]],
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
         """`arguments` are the module that executes a run, by its name, and what it is told. It says on
         stdout how far it is, as run_process.py has it."""
         self.runs = runs
         self._arguments = arguments
+        self._log = log
+        # By name, the oldest first: the loop does not wait for the disk to know them.
+        self._under_way: dict[str, Run[Request, Result]] = {}
+        self._filled = asyncio.Event()
+        self._putting = asyncio.Lock()
         self._worker: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._current = ""
@@ -59,25 +75,34 @@ class RunQueue(Generic[Request, Result]):
             self._worker = None
         self._end_process()
 
-    def put(
+    async def put(
         self, is_same: Callable[[Request], bool], create: Callable[[], Run[Request, Result]]
     ) -> Run[Request, Result]:
         """The run under way that is the same, or one that is created. Raises Overloaded."""
-        # Nothing in between gives way, so that of two equal questions at once the second finds the first.
-        under_way = self._list_under_way()
-        run = next((run for run in under_way if is_same(run.request)), None)
-        if run is None:
-            if len(under_way) >= WAITING_MAX:
+        # A caller who leaves meanwhile leaves no run behind that nobody knows.
+        return await asyncio.shield(self._put(is_same, create))
+
+    async def _put(
+        self, is_same: Callable[[Request], bool], create: Callable[[], Run[Request, Result]]
+    ) -> Run[Request, Result]:
+        await self._filled.wait()
+        # One at a time, so that of two equal questions at once the second finds the first.
+        async with self._putting:
+            for run in list(self._under_way.values()):
+                if is_same(run.request) and await self._is_under_way(run.name):
+                    return run
+            if len(self._under_way) >= WAITING_MAX:
                 raise Overloaded(
-                    f"{len(under_way)} others are waiting; cancel one or wait", WAITING_RETRY_SECONDS
+                    f"{len(self._under_way)} others are waiting; cancel one or wait", WAITING_RETRY_SECONDS
                 )
-            run = create()
-        self._wake.set()
-        return run
+            run = await asyncio.to_thread(create)
+            self._under_way[run.name] = run
+            self._wake.set()
+            return run
 
     async def cancel(self, name: str) -> Run[Request, Result]:
         """End a run, if it has not ended; how it stands then. Raises NotFound."""
-        run = self.runs.read(name)
+        run = await asyncio.to_thread(self.runs.read, name)
         if run.state is not RunState.RUNNING:
             return run
         if self._current == name:
@@ -86,7 +111,9 @@ class RunQueue(Generic[Request, Result]):
             self._end_process()
             if process is not None:
                 await process.wait()
-        return self.runs.end(name, RunState.CANCELLED, datetime.now(UTC))
+        else:
+            self._under_way.pop(name, None)
+        return await self._end(name, RunState.CANCELLED)
 
     def progress(self, run: Run[Request, Result]) -> Progress:
         """How far a run is; nothing of one that is not being executed."""
@@ -97,16 +124,56 @@ class RunQueue(Generic[Request, Result]):
             int(str(said.get("done", 0))), int(str(said.get("total", 0))), str(said.get("step", ""))
         )
 
-    def _list_under_way(self) -> list[Run[Request, Result]]:
-        return [run for run in self.runs.list_all() if run.state is RunState.RUNNING]
-
     async def _work(self) -> None:
+        await self._fill()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while waiting := self._list_under_way():
-                # The oldest first.
-                await self._execute(waiting[-1].name)
+            while self._under_way:
+                name = next(iter(self._under_way))
+                try:
+                    # It may be cancelled while it is looked for.
+                    if await self._is_under_way(name) and name in self._under_way:
+                        await self._execute(name)
+                except Exception as error:
+                    # Whatever is wrong with one, the others are executed.
+                    self._end_process()
+                    await self._give_up(name, error)
+                self._under_way.pop(name, None)
+
+    async def _fill(self) -> None:
+        """Know what was under way when the service stopped."""
+        try:
+            runs = await asyncio.to_thread(self.runs.list_all, self._skip)
+            self._under_way = {run.name: run for run in reversed(runs) if run.state is RunState.RUNNING}
+        except Exception as error:
+            self._skip(error)
+        self._filled.set()
+
+    def _skip(self, error: Exception) -> None:
+        self._log.error("run_not_read", error=type(error).__name__, message=str(error))
+
+    async def _is_under_way(self, name: str) -> bool:
+        """Whether it has not ended meanwhile, as its record has it."""
+        try:
+            return (await asyncio.to_thread(self.runs.read, name)).state is RunState.RUNNING
+        except (TracecodeError, OSError) as error:
+            self._skip(error)
+            return False
+
+    async def _give_up(self, name: str, error: Exception) -> None:
+        self._log.error("run_failed", run=name, error=type(error).__name__, frames=list_frames(error))
+        try:
+            await self._end(name, RunState.FAILED, f"{type(error).__name__}: {error}")
+        except Exception as again:
+            # It stays as it is noted, and is tried again at the next start.
+            self._log.error("run_not_ended", run=name, error=type(again).__name__, frames=list_frames(again))
+
+    async def _end(self, name: str, state: RunState, error: str = "") -> Run[Request, Result]:
+        # What it has on disk may be gigabytes, and is removed.
+        return await asyncio.to_thread(
+            self.runs.end, name, state, datetime.now(UTC), error=error[:ERROR_BYTES_MAX]
+        )
 
     async def _execute(self, name: str) -> None:
         """Let a process do it, and note why it failed if it did."""
@@ -116,15 +183,18 @@ class RunQueue(Generic[Request, Result]):
                 *(sys.executable, "-P", "-m", *self._arguments(name)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
+                limit=LINE_BYTES_MAX,
             )
             if name == self._cancelled:
                 # It was cancelled while its process was made.
                 self._end_process()
             assert process.stdout is not None
-            async for line in process.stdout:
-                # What a library says there is not for us.
-                if line.startswith(b"{"):
-                    self._said = json.loads(line)
+            while not process.stdout.at_eof():
+                # What a library says there is not for us, however long it is.
+                with contextlib.suppress(ValueError, RecursionError):
+                    said = json.loads(await process.stdout.readline())
+                    if isinstance(said, dict) and said.keys() in _SAID:
+                        self._said = said
             status = await process.wait()
             error = str(self._said.get("error", f"its process ended with status {status}"))
         except OSError as problem:
@@ -133,9 +203,9 @@ class RunQueue(Generic[Request, Result]):
             self._current = ""
         # Where it did what it was asked, it noted that itself.
         if name == self._cancelled:
-            self.runs.end(name, RunState.CANCELLED, datetime.now(UTC))
+            await self._end(name, RunState.CANCELLED)
         else:
-            self.runs.end(name, RunState.FAILED, datetime.now(UTC), error=error[:ERROR_BYTES_MAX])
+            await self._end(name, RunState.FAILED, error)
 
     def _end_process(self) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
+import structlog
+
 from tracecode.document import check_size
 from tracecode.errors import FieldInvalid
 from tracecode.runs import NAME_BYTES_MAX, RunState
@@ -28,6 +30,8 @@ from tracecode_server.read_pool import ReadPool
 from tracecode_server.run_queue import RunQueue
 from tracecode_server.settings import Settings
 
+KEPT_MAX = 200
+"""Screenings that are kept; the oldest that have ended are removed."""
 SUBJECT_BYTES_MAX = 128
 GRADES = 4
 
@@ -55,12 +59,14 @@ _MODELS = {model.name: model for model in MODELS}
 class ScreeningService:
     """Answers for the screenings of a ledger. Raises our errors; `Methods` turns them into statuses."""
 
-    def __init__(self, reads: ReadPool, settings: Settings) -> None:
+    def __init__(
+        self, reads: ReadPool, settings: Settings, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
         self._reads = reads
         self._settings = settings
         self._queue: RunQueue[RunRequest, Found] | None = None
         if settings.data_directory is not None and settings.views:
-            self._queue = RunQueue(open_runs(settings.data_directory), self._arguments)
+            self._queue = RunQueue(open_runs(settings.data_directory), self._arguments, log)
 
     def start(self) -> None:
         """Go on with what was under way when the service stopped, and do what is asked for."""
@@ -84,7 +90,8 @@ class ScreeningService:
         check_request(asked)
         queue, directory = self._need_queue(), self._settings.data_directory
         assert directory is not None
-        run = queue.put(
+        await self._reads.run(queue.runs.drop_old, KEPT_MAX - 1)
+        run = await queue.put(
             lambda request: request == asked, lambda: create_run(directory, asked, datetime.now(UTC))
         )
         return screening_service_pb2.StartScreeningResponse(screening=self._tell(run))

@@ -55,7 +55,7 @@ class Edge:
         self._settings = settings
         self._log = log if log is not None else build_log(settings.log_level, sys.stderr)
         calls = CallFigures()
-        self._services = Services(ledger, settings, calls)
+        self._services = Services(ledger, settings, calls, self._log)
         self._listener = Listener(settings, self._services.by_name, calls, self._log, self.engine_stopped.set)
 
     async def start(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import structlog
 from prometheus_client.registry import Collector
 
 from tracecode.access import Access
@@ -34,7 +35,13 @@ from tracecode_server.view_status import ViewStatus
 class Services:
     """What answers, whoever listens. Belongs to one event loop; the ledger stays the caller's."""
 
-    def __init__(self, ledger: Ledger, settings: Settings, calls: Collector) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: Settings,
+        calls: Collector,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
         """`calls` has the figures of the calls, to be scraped with all others."""
         self.metrics = Metrics(ledger, calls, settings.data_directory)
         self._views = OpenViews(settings.data_directory)
@@ -69,8 +76,8 @@ class Services:
         )
         history = History(ledger, self._relations, access, ledger.clock_ns)
         self._finding_service = FindingService(ledger, access, self._reads, self._views)
-        self._screening_service = ScreeningService(self._reads, settings)
-        self._report_service = ReportService(ledger, access, self._reads, settings)
+        self._screening_service = ScreeningService(self._reads, settings, log)
+        self._report_service = ReportService(ledger, access, self._reads, settings, log)
         answering = {
             "LedgerService": self._ledger_service,
             "CatalogueService": CatalogueService(ledger, self._reads),

@@ -58,7 +58,7 @@ Screenings = Runs[RunRequest, Found]
 
 def open_runs(directory: Path) -> Screenings:
     """The screenings of the ledger in a data folder."""
-    return Runs(directory / DIRECTORY, "screening", _read_request, lambda row: Found(**row), _clean)
+    return Runs(directory / DIRECTORY, "screening", _read_request, lambda row: Found(**row), _clean, _renew)
 
 
 def create_run(directory: Path, request: RunRequest, now: datetime) -> Screening:
@@ -116,6 +116,14 @@ def _clean(out: Path, _state: RunState) -> None:
     drop_snapshot(out)
     for name in ("spill", "models"):
         shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _renew(row: dict[str, Any]) -> dict[str, Any]:
+    """A record from before results had a place of their own: they stood beside the request."""
+    if "result" in row:
+        return row
+    found = {"leads": row["leads"], "until_sequence": row["until_sequence"]}
+    return {**row, "result": found if row["state"] == RunState.DONE else None}
 
 
 def _read_request(row: dict[str, Any]) -> RunRequest:
