@@ -16,7 +16,7 @@ from simulated import make_fraud_city
 from tracecode.city.schemes import SCHEMES
 from tracecode.city.screening_score import ScreeningScore, score_screening
 from tracecode.city.simulate import Frauds, simulate
-from tracecode.errors import RuleBaseInvalid
+from tracecode.errors import RuleBaseInvalid, SpillFull
 from tracecode.screening import run_screening
 from tracecode.screening.base import Relations
 from tracecode.screening.judge import Peer, judge, suspect
@@ -175,8 +175,8 @@ def test_a_division_is_screened_alone(scored: ScreeningScore, work: Path, tmp_pa
 
 
 def test_memory_is_bounded_by_a_setting(scored: ScreeningScore, work: Path, tmp_path: Path) -> None:
-    """Pins that the setting reaches DuckDB: what cannot fit in memory goes to disk, with the same leads, and
-    where not even that suffices the run is refused."""
+    """Pins that the setting reaches DuckDB: what cannot fit in memory goes to disk, with the same leads, but
+    for no more than it may take there, and where not even that suffices the run is refused."""
     period = scored.summary.first, scored.summary.last
     some = tuple(model for model in MODELS if model.name in ("duplicate_rate", "no_code_share"))
     spilled: list[str] = []
@@ -199,6 +199,16 @@ def test_memory_is_bounded_by_a_setting(scored: ScreeningScore, work: Path, tmp_
     assert [(lead.model, lead.subject, lead.support) for lead in summary.leads] == [
         (lead.model, lead.subject, lead.support) for lead in scored.summary.leads if lead.model in names
     ]
+    with pytest.raises(SpillFull, match="more than 1 bytes of disk"):
+        run_screening(
+            find_relations(work),
+            tmp_path / "bounded",
+            *period,
+            models=some,
+            memory_limit=SMALL_MEMORY,
+            spill_bytes_max=1,
+            threads=1,
+        )
     with pytest.raises(duckdb.Error, match=r"[Mm]emory"):
         run_screening(find_relations(work), tmp_path / "less", *period, memory_limit="1MB")
 

@@ -18,6 +18,7 @@ TracecodeError
  +-- EngineStopped                     the engine is closed, or stopped after a write error
  +-- RuleBaseInvalid (ValueError)      a rule base file that cannot be used; names the line
  +-- ImportInvalid (ValueError)        a row of an import that cannot be used; names the row
+ +-- SpillFull                         a report or a screening that takes more disk than it may
  +-- BackupRefused (ValueError)        a backup or a restore that would not be what was meant
 """
 
@@ -131,6 +132,10 @@ class ImportInvalid(TracecodeError, ValueError):
         self.row = row
         self.field = field
         self.message = message
+
+
+class SpillFull(TracecodeError):
+    """What does not fit into memory takes more disk than it may. The message names the remedy."""
 
 
 class BackupRefused(TracecodeError, ValueError):

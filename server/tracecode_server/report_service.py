@@ -65,6 +65,7 @@ class ReportService:
         self._access = access
         self._reads = reads
         self._memory = settings.report_memory
+        self._spill_bytes_max = settings.report_spill_bytes_max
         self._directory = settings.data_directory
         self._queue: RunQueue[Asked, Made] | None = None
         if self._directory is not None:
@@ -148,7 +149,8 @@ class ReportService:
 
     def _arguments(self, name: str) -> list[str]:
         assert self._directory is not None
-        return ["tracecode_server.report_process", str(self._directory.absolute()), name, self._memory]
+        told = [str(self._directory.absolute()), name, self._memory, str(self._spill_bytes_max)]
+        return ["tracecode_server.report_process", *told]
 
     def _look(self, asker: Asker, division: str, method: str, question: Message) -> None:
         """Returns once it is durable that he asked. Raises AccessDenied where he may not see all of it."""

@@ -137,6 +137,7 @@ class ScreeningService:
         settings = self._settings
         assert settings.data_directory is not None
         told = [str(settings.data_directory.absolute()), name, "--memory", settings.screening_memory]
+        told += ["--spill-bytes-max", str(settings.screening_spill_bytes_max)]
         for option, path in (
             ("--care-homes", settings.care_homes_file),
             ("--thresholds", settings.screening_thresholds_file),

@@ -20,6 +20,7 @@ from tracecode.reports.figures import FigureValue, count_figures
 from tracecode.reports.period import Period
 from tracecode.reports.source import fill_source
 from tracecode.reports.tables import TABLES, Table, read_rows
+from tracecode.spill import SPILL_BYTES_MAX, bound_spill
 from tracecode.v1 import journal_pb2
 
 MEMORY_LIMIT = "1GB"
@@ -67,6 +68,7 @@ def make_report(
     division: str = "",
     as_of: int = 0,
     memory_limit: str = MEMORY_LIMIT,
+    spill_bytes_max: int = SPILL_BYTES_MAX,
     threads: int | None = None,
     scratch: Path | None = None,
 ) -> Iterator[Report]:
@@ -74,16 +76,16 @@ def make_report(
 
     `as_of` is the entry up to which it counts; 0 = the last one that is durable. `scratch` is where tables go
     that do not fit into memory. Raises ValueError for a division or an entry that cannot be, DataLoss,
-    EngineStopped, FileNotFoundError.
+    EngineStopped, FileNotFoundError, SpillFull.
     """
     if not _DIVISION.fullmatch(division):
         raise ValueError(f"a division is up to six digits, not {division!r}")
     with (
         tempfile.TemporaryDirectory(prefix="tracecode-report-", dir=scratch) as spill,
         duckdb.connect(":memory:") as connection,
+        bound_spill(connection, Path(spill), spill_bytes_max),
     ):
         connection.execute("SET memory_limit = ?", [memory_limit])
-        connection.execute("SET temp_directory = ?", [spill])
         connection.execute("SET TimeZone = 'UTC'")
         if threads is not None:
             connection.execute("SET threads = ?", [threads])

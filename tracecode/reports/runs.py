@@ -17,6 +17,7 @@ from tracecode.reports.export import FORMATS, LANGUAGES, export_report
 from tracecode.reports.period import Period
 from tracecode.reports.report import MEMORY_LIMIT, make_report
 from tracecode.runs import Run, Runs, RunState
+from tracecode.spill import SPILL_BYTES_MAX
 
 DIRECTORY = "reports"
 """The folder of all of them in the data folder."""
@@ -101,6 +102,7 @@ def execute_run(
     name: str,
     *,
     memory_limit: str = MEMORY_LIMIT,
+    spill_bytes_max: int = SPILL_BYTES_MAX,
     threads: int | None = None,
     progress: Progress = lambda _done, _total, _step: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -123,6 +125,7 @@ def execute_run(
         division=asked.division,
         as_of=asked.as_of,
         memory_limit=memory_limit,
+        spill_bytes_max=spill_bytes_max,
         threads=threads,
         scratch=folder / SPILL,
     ) as report:

@@ -25,6 +25,7 @@ from tracecode.screening.model import Evidence, Kind, Lead, Level, Model, State
 from tracecode.screening.models import MODELS
 from tracecode.screening.score import ClosedCase, Point, SubjectScore, score_subjects
 from tracecode.screening.thresholds import Thresholds
+from tracecode.spill import SPILL_BYTES_MAX, bound_spill
 
 __all__ = ["MEMORY_LIMIT", "RunSummary", "read_leads", "read_scores", "run_screening"]
 
@@ -63,6 +64,7 @@ def run_screening(
     cases: Sequence[ClosedCase] = (),
     models: Iterable[Model] = MODELS,
     memory_limit: str = MEMORY_LIMIT,
+    spill_bytes_max: int = SPILL_BYTES_MAX,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
@@ -73,7 +75,8 @@ def run_screening(
     what is under `out`/models is there for resuming.
 
     Raises ValueError for a period or a division that cannot be, FileNotFoundError where no lines lie,
-    RuleBaseInvalid for a model without thresholds, duckdb.Error when memory or disk do not suffice.
+    RuleBaseInvalid for a model without thresholds, duckdb.Error when memory does not suffice,
+    SpillFull when the disk that it may take does not.
     """
     if last < first:
         raise ValueError(f"the period ends on {last}, before it begins on {first}")
@@ -101,9 +104,8 @@ def run_screening(
     resumed = []
     leads: list[Lead] = []
     spill = out / "spill"
-    with duckdb.connect(":memory:") as connection:
+    with duckdb.connect(":memory:") as connection, bound_spill(connection, spill, spill_bytes_max):
         connection.execute("SET memory_limit = ?", [memory_limit])
-        connection.execute("SET temp_directory = ?", [str(spill)])
         connection.execute("SET preserve_insertion_order = false")
         # Else what takes seconds is shown on stdout, where a caller may speak to a program.
         connection.execute("SET enable_progress_bar = false")

@@ -17,6 +17,7 @@ from tracecode.screening.models import MODELS
 from tracecode.screening.run import MEMORY_LIMIT, Progress, RunSummary, run_screening
 from tracecode.screening.snapshot import drop_snapshot, snapshot_sequence, take_snapshot
 from tracecode.screening.thresholds import Thresholds
+from tracecode.spill import SPILL_BYTES_MAX
 
 __all__ = [
     "Found",
@@ -75,6 +76,7 @@ def execute_run(
     thresholds: Thresholds | None = None,
     care_homes: Path | None = None,
     memory_limit: str = MEMORY_LIMIT,
+    spill_bytes_max: int = SPILL_BYTES_MAX,
     threads: int | None = None,
     progress: Progress | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -104,6 +106,7 @@ def execute_run(
         thresholds=limits,
         models=[model for model in MODELS if not asked.models or model.name in asked.models],
         memory_limit=memory_limit,
+        spill_bytes_max=spill_bytes_max,
         threads=threads,
         progress=progress,
     )

@@ -10,10 +10,12 @@ from rich.text import Text
 
 from tracecode.reports import FORMATS, Period, export_report, make_report
 from tracecode.reports.report import MEMORY_LIMIT
+from tracecode.spill import SPILL_BYTES_MAX
 from tracecode_server.cli.exit_code import ExitCode
 from tracecode_server.cli.screen import (
     JsonOption,
     LanguageOption,
+    SpillOption,
     build_table,
     choose_language,
     complain,
@@ -52,6 +54,7 @@ def report(
         str,
         typer.Option("--memory", metavar="SIZE", help="What it may hold in memory; the rest goes to disk."),
     ] = MEMORY_LIMIT,
+    spill_bytes_max: SpillOption = SPILL_BYTES_MAX,
     language: LanguageOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,7 +69,14 @@ def report(
         names = FORMATS if formats == "all" else [name.strip() for name in formats.split(",")]
         with (
             track("report"),
-            make_report(directory, period, division=division, as_of=as_of, memory_limit=memory) as made,
+            make_report(
+                directory,
+                period,
+                division=division,
+                as_of=as_of,
+                memory_limit=memory,
+                spill_bytes_max=spill_bytes_max,
+            ) as made,
         ):
             files = export_report(made, out, names, language=chosen.value)
             figures = made.figures

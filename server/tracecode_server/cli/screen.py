@@ -49,6 +49,12 @@ LanguageOption = Annotated[
         show_default=False,
     ),
 ]
+SpillOption = Annotated[
+    int,
+    typer.Option(
+        "--spill-bytes-max", metavar="BYTES", min=1, help="What it may take of the disk beside its memory."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
 
 

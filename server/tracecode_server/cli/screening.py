@@ -17,10 +17,12 @@ from tracecode.screening.base import Relations
 from tracecode.screening.run import MEMORY_LIMIT
 from tracecode.screening.snapshot import drop_snapshot, take_snapshot
 from tracecode.screening.thresholds import Thresholds
+from tracecode.spill import SPILL_BYTES_MAX
 from tracecode_server.cli.exit_code import ExitCode
 from tracecode_server.cli.screen import (
     JsonOption,
     Language,
+    SpillOption,
     build_table,
     choose_language,
     complain,
@@ -76,6 +78,7 @@ def screen(
         ),
     ] = None,
     memory: MemoryOption = MEMORY_LIMIT,
+    spill_bytes_max: SpillOption = SPILL_BYTES_MAX,
     language: Annotated[
         Language | None, typer.Option("--language", help="Of the reasons.", show_default=False)
     ] = None,
@@ -107,6 +110,7 @@ def screen(
                 division=division,
                 thresholds=limits,
                 memory_limit=memory,
+                spill_bytes_max=spill_bytes_max,
                 progress=lambda done, total, _: bar.show(done, total),
             )
     except (ValueError, FileNotFoundError) as error:
