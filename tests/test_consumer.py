@@ -34,6 +34,7 @@ from tracecode.errors import ComplaintRefused, DocumentRejected, FieldInvalid, N
 from tracecode.fsck import check
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
+from tracecode.proof.audit import judge_again, open_journal
 from tracecode.v1 import (
     case_pb2,
     case_service_pb2,
@@ -248,6 +249,48 @@ def test_the_same_complaint_again_is_the_one_that_is_there(ledger: Ledger) -> No
     ]
     with pytest.raises(FieldInvalid, match="request_id"):
         complain(ledger, kind=COMPLAINT_KIND_NO_SALE_KNOWN, bought=NOON)
+
+
+def test_a_complaint_about_another_sale_is_another_one(tmp_path: Path, clock: Clock) -> None:
+    """Pins that what was sold since is not lost, that a sale complained of is not complained of twice, that
+    those who name nobody are not one person, and that such a journal is judged the same again."""
+    folder = tmp_path / "ledger"
+    with closing(
+        Ledger.open(folder, engine="lmdb", person_key=PersonKey(b"k" * 32), clock_ns=clock)
+    ) as opened:
+        opened.import_institutions(INSTITUTIONS)
+        opened.import_products(PRODUCTS)
+        tell(opened, sale(SHOP, "S1", NOON, line(BOX), person="you"))
+        first, unnamed = complain(opened), complain(opened, "")
+        tell(opened, sale(OTHER, "S2", NOON + HOUR, line(BOX), person="her"))
+
+        retried, anew = complain(opened), complain(opened, request_id="of S2")
+        again = complain(opened, request_id="of both")
+        tell(opened, deletion(OTHER, "D1", NOON + 2 * HOUR, deletes="S2"))
+        fewer = complain(opened, request_id="of S1")
+        unnamed_retried, unnamed_anew = complain(opened, ""), complain(opened, "", request_id="somebody else")
+
+        assert (retried.complaint_sequence, retried.repeat) == (first.complaint_sequence, True)
+        assert not anew.repeat
+        for repeat in (again, fewer):
+            assert (repeat.complaint_sequence, repeat.repeat) == (anew.complaint_sequence, True)
+        assert (unnamed_retried.complaint_sequence, unnamed_retried.repeat) == (
+            unnamed.complaint_sequence,
+            True,
+        )
+        assert not unnamed_anew.repeat
+        told = {
+            record.sequence: list(record.complaint.institution_codes) for record in list_complaints(opened)
+        }
+        assert told == {
+            first.complaint_sequence: [SHOP],
+            unnamed.complaint_sequence: [SHOP],
+            anew.complaint_sequence: [SHOP, OTHER],
+            unnamed_anew.complaint_sequence: [SHOP],
+        }
+    assert check(folder).ok
+    with closing(open_journal(folder)) as store:
+        assert not list(judge_again(store, store.durable_sequence))
 
 
 def test_a_complaint_that_the_ledger_knows_better_is_refused(ledger: Ledger, clock: Clock) -> None:

@@ -262,11 +262,14 @@ def _judge_complaint(index: Index, entry: journal_pb2.JournalEntry) -> int:
         if (kept.code, kept.kind, kept.person_token) != (complaint.code, kind, person):
             raise FieldInvalid("request_id", "was used for another complaint; make a new one")
         return earlier
-    # A gateway that makes new requests, or somebody who is angry, makes one complaint all the same.
-    earlier = _read_number(store, records.person_complaint_key(key, kind, person))
-    if earlier:
-        return earlier
     sales = index.standing_sales(key)
+    others = [sale for sale in sales if not person or sale.person != person]
+    named = [sale.sequence for sale in others[:SALES_NAMED_MAX]]
+    # A gateway that makes new requests, or somebody who is angry, makes one complaint all the same; of a sale
+    # that is new it is another one. Those who do not say who they are need not be one person.
+    earlier = _read_number(store, records.person_complaint_key(key, kind, person)) if person else 0
+    if earlier and set(named) <= set(read_entry(store, earlier).complaint.sale_sequences):
+        return earlier
     if kind == complaint_pb2.COMPLAINT_KIND_NO_SALE_KNOWN:
         if sales:
             raise ComplaintRefused("a sale of it is known; if it is not yours say SALE_NOT_MINE")
@@ -277,13 +280,12 @@ def _judge_complaint(index: Index, entry: journal_pb2.JournalEntry) -> int:
             raise ComplaintRefused("no sale of it is known; after two days say NO_SALE_KNOWN")
         if all(sale.operation is Operation.SPLIT_SALE for sale in sales):
             raise ComplaintRefused("the pack is sold by the piece: others rightly hold parts of it")
-        sales = [sale for sale in sales if not person or sale.person != person]
-        if not sales:
+        if not others:
             raise ComplaintRefused("the sale that is known is yours")
     complaint.ClearField("sale_sequences")
     complaint.ClearField("institution_codes")
-    complaint.sale_sequences.extend([sale.sequence for sale in sales[:SALES_NAMED_MAX]])
-    sellers = list(dict.fromkeys(sale.institution for sale in sales[:SALES_NAMED_MAX]))
+    complaint.sale_sequences.extend(named)
+    sellers = list(dict.fromkeys(sale.institution for sale in others[:SALES_NAMED_MAX]))
     if not sellers and complaint.institution_code:
         sellers = [complaint.institution_code]
     complaint.institution_codes.extend(sellers)

@@ -236,7 +236,7 @@ def code_complaint_key(key: bytes) -> bytes:
 
 
 def person_complaint_key(key: bytes, kind: int, person: str) -> bytes:
-    """Of what a person complained of a code in this way (its entry, u64): once is enough."""
+    """Of what a person last complained of a code in this way (its entry, u64): once is enough for a sale."""
     return b"Tp" + bytes([kind, len(key)]) + key + person.encode()
 
 
