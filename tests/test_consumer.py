@@ -32,6 +32,7 @@ from running_server import ServerProcess
 from tracecode.code import read_scan
 from tracecode.errors import ComplaintRefused, DocumentRejected, FieldInvalid, NotFound
 from tracecode.fsck import check
+from tracecode.grants import Scope
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
 from tracecode.proof.audit import judge_again, open_journal
@@ -55,6 +56,7 @@ from tracecode.v1.consumer_service_pb2 import (
 )
 
 BOX = code(1)
+ALL = Scope("all", ("",))
 
 
 class Clock:
@@ -208,7 +210,7 @@ def complain(ledger: Ledger, person: str = "me", **values: Any) -> consumer_serv
 
 def list_complaints(ledger: Ledger, **values: Any) -> list[complaint_pb2.ComplaintRecord]:
     """The complaints of a page, the newest first."""
-    return list(ledger.complaints.find(case_service_pb2.ListComplaintsRequest(**values)).complaints)
+    return list(ledger.complaints.find(case_service_pb2.ListComplaintsRequest(**values), ALL).complaints)
 
 
 def test_a_complaint_names_the_sales_that_are_not_the_complainants(ledger: Ledger) -> None:
@@ -354,13 +356,45 @@ def test_complaints_are_listed_page_by_page(ledger: Ledger) -> None:
     token = ""
     while True:
         request = case_service_pb2.ListComplaintsRequest(page_size=2, page_token=token)
-        page = ledger.complaints.find(request)
+        page = ledger.complaints.find(request, ALL)
         found += [record.sequence for record in page.complaints]
         token = page.next_page_token
         if not token:
             break
 
     assert found == told[::-1]
+
+
+def test_a_page_of_complaints_reads_what_it_shows(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pins that the engine is held for a hundred complaints at a time at most, and without a filter for no
+    more than the page has."""
+    tell(ledger, sale(SHOP, "S1", NOON, line(BOX), person="you"))
+    for number in range(105):
+        complain(ledger, f"p{number}")
+    counts: list[int] = []
+    read = ledger.engine.complaints
+
+    def count(before: int, limit: int) -> list[tuple[int, complaint_pb2.ComplaintRecord]]:
+        counts.append(limit)
+        return read(before, limit)
+
+    monkeypatch.setattr(ledger.engine, "complaints", count)
+    read_of = {
+        name: (len(list_complaints(ledger, **values)), [counts.pop(0) for _ in list(counts)])
+        for name, values in (
+            ("a page", {"page_size": 2}),
+            ("all", {"page_size": 1_000}),
+            ("of one", {"page_size": 2, "institution_code": SHOP}),
+            ("of another", {"page_size": 2, "institution_code": OTHER}),
+        )
+    }
+
+    assert read_of == {
+        "a page": (2, [2]),
+        "all": (105, [100, 100]),
+        "of one": (2, [100]),
+        "of another": (0, [100, 100]),
+    }
 
 
 def test_complaints_are_there_after_a_restart_and_a_rebuild(tmp_path: Path, clock: Clock) -> None:

@@ -50,12 +50,17 @@ from tracecode.document import DocumentKind
 from tracecode.engine.store_engine import StoreEngine
 from tracecode.errors import AccessDenied, FieldInvalid, GrantsInvalid, StorageFull
 from tracecode.filter import compile_predicate, parse_filter
-from tracecode.grants import Grants, GrantsFile
+from tracecode.grants import Grants, GrantsFile, Scope
 from tracecode.history import History, list_columns
 from tracecode.ledger import Ledger, read_key
+from tracecode.masks import mask_complaint
 from tracecode.v1 import (
+    case_service_pb2,
+    case_service_pb2_grpc,
     code_pb2,
+    complaint_pb2,
     consumer_service_pb2,
+    consumer_service_pb2_grpc,
     document_pb2,
     finding_pb2,
     history_service_pb2,
@@ -581,6 +586,42 @@ def ask_ledger(address: str) -> None:
                 assert read_error(raised.value) == (grpc.StatusCode.PERMISSION_DENIED, "ACCESS_DENIED")
 
 
+def ask_complaints(address: str) -> None:
+    """File a complaint about the box that was sold twice, and ask for it: by who may see one of the sellers
+    and who may see both, and by nobody."""
+    with grpc.insecure_channel(address) as channel:
+        consumers = consumer_service_pb2_grpc.ConsumerServiceStub(channel)
+        complaint = consumer_service_pb2.FileComplaintRequest(
+            code=code(1), kind=COMPLAINT_KIND_SALE_NOT_MINE, request_id="q1", person_token="somebody"
+        )
+        sequence = consumers.FileComplaint(complaint, timeout=20).complaint_sequence
+        stub = case_service_pb2_grpc.CaseServiceStub(channel)
+        for metadata in ([], [("tracecode-actor", "")], [("tracecode-actor", "nobody")]):
+            with pytest.raises(grpc.RpcError) as raised:
+                stub.ListComplaints(case_service_pb2.ListComplaintsRequest(), metadata=metadata, timeout=20)
+            assert read_error(raised.value) == (grpc.StatusCode.PERMISSION_DENIED, "ACCESS_DENIED")
+    everything = case_service_pb2.ListComplaintsRequest()
+    of_far = case_service_pb2.ListComplaintsRequest(institution_code=FAR)
+    with LedgerClient(address, actor="all", reason="复核", deadline_seconds=20) as client:
+        (seen,) = client.cases.list_complaints(of_far)
+        assert set(seen.complaint.institution_codes) == {SHOP, FAR}
+        assert (seen.complaint.request_id, len(seen.complaint.person_token)) == ("q1", 32)
+    with LedgerClient(address, actor="王芳", reason="复核", deadline_seconds=20) as client:
+        (bare,) = client.cases.list_complaints(everything)
+        assert not list(client.cases.list_complaints(of_far))
+    assert bare == complaint_pb2.ComplaintRecord(
+        sequence=sequence,
+        time=seen.time,
+        complaint=complaint_pb2.Complaint(code=code(1), kind=COMPLAINT_KIND_SALE_NOT_MINE),
+    )
+    named = ("--server", address, "--reason", "复核", "--actor")
+    assert FAR in run("case", "complaints", *named, "all", "--json").stdout
+    assert FAR not in run("case", "complaints", *named, "王芳", "--json").stdout
+    refused = run("case", "complaints", *named, "nobody")
+    assert refused.exit_code == 2
+    assert "not in the file of grants" in refused.stderr
+
+
 DAY_AT_TWO = [
     receipt(SHOP, "R1", NOON, line(code(1))),
     sale(SHOP, "S1", NOON + 60, line(code(1))),
@@ -653,6 +694,37 @@ def test_a_till_is_asked_for_no_name_and_a_regulator_is_held_to_his_grants(tmp_p
     ]
 
 
+def test_complaints_are_told_as_far_as_grants_reach(tmp_path: Path) -> None:
+    """Pins that a list of complaints asks who looks, hides whom they are about elsewhere, also from filters,
+    and is recorded before it is told."""
+    (tmp_path / "grants.toml").write_text(GRANTS)
+    with ServerThread(
+        clock_ns, data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml"
+    ) as server:
+        server.ledger.import_institutions(INSTITUTIONS)
+        server.ledger.import_products(PRODUCTS)
+        server.ledger.record(DAY_AT_TWO)
+        ask_complaints(server.address)
+        entries = server.ledger.engine.entries(0, 1_000)
+    looks = [journal_pb2.JournalEntry.FromString(value).access_record for value in entries]
+    assert [(look.actor, look.method.rpartition(".")[2], look.reason) for look in looks if look.method] == [
+        (actor, "ListComplaints", "复核") for actor in ("all", "王芳", "王芳", "all", "王芳")
+    ]
+
+
+def test_a_complaint_that_names_nobody_hides_its_person_from_a_part_of_the_country() -> None:
+    """Pins that a complaint without institutions is not one that everybody may see."""
+    told = complaint_pb2.ComplaintRecord(
+        complaint=complaint_pb2.Complaint(code=code(1), person_token="aa", request_id="q1")
+    )
+    whole, masked = complaint_pb2.ComplaintRecord(), complaint_pb2.ComplaintRecord()
+    for record, divisions in ((whole, ("",)), (masked, ("1305",))):
+        record.CopyFrom(told)
+        mask_complaint(record, Scope("王芳", divisions))
+    assert whole == told
+    assert masked.complaint == complaint_pb2.Complaint(code=code(1))
+
+
 def test_who_asks_is_known_behind_edges_too(tmp_path: Path) -> None:
     """Pins that metadata and a stream of answers cross the link of an edge process."""
     (tmp_path / "grants.toml").write_text(GRANTS)
@@ -666,6 +738,7 @@ def test_who_asks_is_known_behind_edges_too(tmp_path: Path) -> None:
                 client.record(document)
         ask_service(process.address)
         ask_ledger(process.address)
+        ask_complaints(process.address)
         assert process.stop() == 0
 
 

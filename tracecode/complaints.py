@@ -12,6 +12,8 @@ from tracecode.desk import DIVISION_DIGITS, Desk
 from tracecode.document import NS, check_institution_code
 from tracecode.engine.contract import Engine
 from tracecode.errors import FieldInvalid
+from tracecode.grants import Scope
+from tracecode.masks import mask_complaint
 from tracecode.paging import page_size, read_page_token, write_page_token
 from tracecode.v1 import (
     case_service_pb2,
@@ -21,7 +23,8 @@ from tracecode.v1 import (
 )
 from tracecode.v1.finding_pb2 import LocalizedText
 
-SCAN_COMPLAINTS = 1_000
+SCAN_COMPLAINTS = 100
+"""Complaints read at a time: the engine waits for them."""
 SCANNED_COMPLAINTS_MAX = 20_000
 """Complaints looked at for one page: it may come back short, with a token to go on from."""
 
@@ -77,15 +80,17 @@ class Complaints:
         )
 
     def find(
-        self, request: case_service_pb2.ListComplaintsRequest
+        self, request: case_service_pb2.ListComplaintsRequest, scope: Scope
     ) -> case_service_pb2.ListComplaintsResponse:
-        """A page of the complaints that the request lets through, the newest first. Raises FieldInvalid."""
+        """A page of the complaints that the request lets through, the newest first, each as far as the scope
+        may see it. Raises FieldInvalid."""
         prefix = request.division_prefix
         if prefix and not (prefix.isascii() and prefix.isdigit() and len(prefix) <= DIVISION_DIGITS):
             raise FieldInvalid("division_prefix", f"must be at most {DIVISION_DIGITS} digits, such as 1305")
         if request.institution_code:
             check_institution_code("institution_code", request.institution_code)
         size = page_size(request.page_size)
+        filtered = bool(prefix or request.institution_code or request.without_case)
         asked = f"{prefix}/{request.institution_code}/{request.without_case}"
         binding = hashlib.sha256(asked.encode()).hexdigest().encode()
         before = read_page_token(request.page_token, binding)
@@ -93,14 +98,17 @@ class Complaints:
         looked_at = 0
         more = True
         while more and len(found) < size and looked_at < SCANNED_COMPLAINTS_MAX:
-            rows = self._engine.complaints(before, SCAN_COMPLAINTS)
-            more = len(rows) == SCAN_COMPLAINTS
+            count = SCAN_COMPLAINTS if filtered else min(SCAN_COMPLAINTS, size - len(found))
+            rows = self._engine.complaints(before, count)
+            more = len(rows) == count
             for ordinal, record in rows:
                 if len(found) == size:
                     more = True
                     break
                 before = ordinal
                 looked_at += 1
+                # Before it is looked at: a filter must not tell what is hidden.
+                mask_complaint(record, scope)
                 if _lets_through(request, record):
                     found.append(record)
         return case_service_pb2.ListComplaintsResponse(

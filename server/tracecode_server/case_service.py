@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
+from tracecode.access import Access, Asker
 from tracecode.cases.case import ACTOR_BYTES_MAX, NOTE_BYTES_MAX, check_text
 from tracecode.errors import FieldInvalid
 from tracecode.evidence_bundle import write_bundle
 from tracecode.ledger import Ledger
 from tracecode.v1 import case_service_pb2
+from tracecode_server.asker import name_asker
 from tracecode_server.method import PEER
 from tracecode_server.read_pool import ReadPool
 
 EXPORT_EVIDENCE = "tracecode.v1.CaseService.ExportEvidence"
+LIST_COMPLAINTS = "tracecode.v1.CaseService.ListComplaints"
 
 
 class CaseService:
     """Answers for the desk of a ledger. Raises the ledger's errors; `Methods` turns them into statuses."""
 
-    def __init__(self, ledger: Ledger, reads: ReadPool) -> None:
+    def __init__(self, ledger: Ledger, access: Access, reads: ReadPool) -> None:
         self._ledger = ledger
+        self._access = access
         self._desk = ledger.desk
         self._reads = reads
 
@@ -97,7 +101,14 @@ class CaseService:
     async def ListComplaints(
         self, request: case_service_pb2.ListComplaintsRequest
     ) -> case_service_pb2.ListComplaintsResponse:
-        return await self._reads.run(self._ledger.complaints.find, request)
+        return await self._reads.run(self._list_complaints, name_asker(), request)
+
+    def _list_complaints(
+        self, asker: Asker, request: case_service_pb2.ListComplaintsRequest
+    ) -> case_service_pb2.ListComplaintsResponse:
+        response = self._ledger.complaints.find(request, self._access.scope(asker))
+        self._access.look(asker, LIST_COMPLAINTS, request)
+        return response
 
     async def ActOnFinding(
         self, request: case_service_pb2.ActOnFindingRequest

@@ -87,7 +87,7 @@ class Services:
             "HistoryService": HistoryService(history, self._reads),
             "RuleBaseService": self._rule_base_service,
             "FindingService": self._finding_service,
-            "CaseService": CaseService(ledger, self._reads),
+            "CaseService": CaseService(ledger, access, self._reads),
             "InspectionService": InspectionService(ledger.inspections, self._reads),
             "ScreeningService": self._screening_service,
             "ReportService": self._report_service,

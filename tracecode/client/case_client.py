@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import grpc
 
+from tracecode.client.actor import Metadata
 from tracecode.client.errors import read_failure
 from tracecode.v1 import case_pb2, case_service_pb2, case_service_pb2_grpc, complaint_pb2
 
@@ -33,14 +34,21 @@ class Attempt(Protocol):
 class CaseClient:
     """Calls the CaseService. Raises CallInvalid, StateConflict, NotKnown, Unanswered, ServerFault."""
 
-    def __init__(self, channel: grpc.Channel, deadline_seconds: float, attempt: Attempt) -> None:
-        """The channel stays the caller's to close."""
+    def __init__(
+        self, channel: grpc.Channel, deadline_seconds: float, attempt: Attempt, metadata: Metadata = None
+    ) -> None:
+        """The channel stays the caller's to close. `metadata` names who asks, for complaints."""
         self._stub = case_service_pb2_grpc.CaseServiceStub(channel)
         self._deadline_seconds = deadline_seconds
         self._attempt = attempt
+        self._metadata = metadata
 
     def _call(self, call: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-        return self._attempt(lambda wait: call(request, timeout=self._deadline_seconds, wait_for_ready=wait))
+        return self._attempt(
+            lambda wait: call(
+                request, timeout=self._deadline_seconds, wait_for_ready=wait, metadata=self._metadata
+            )
+        )
 
     def open_case(self, request: case_service_pb2.OpenCaseRequest) -> case_pb2.Case:
         """Open a case; a request without a request_id is given one, so that it may be tried again."""
@@ -68,7 +76,8 @@ class CaseClient:
     def list_complaints(
         self, request: case_service_pb2.ListComplaintsRequest
     ) -> Iterator[complaint_pb2.ComplaintRecord]:
-        """The complaints that the request lets through, the newest first, asked for page by page."""
+        """The complaints that the request lets through, the newest first, asked for page by page; each as far
+        as the actor may see it."""
         asked = case_service_pb2.ListComplaintsRequest()
         asked.CopyFrom(request)
         while True:

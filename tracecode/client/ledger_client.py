@@ -123,9 +123,9 @@ class LedgerClient:
         self._ledger = ledger_service_pb2_grpc.LedgerServiceStub(self._channel)
         self._catalogue = catalogue_service_pb2_grpc.CatalogueServiceStub(self._channel)
         self._rule_bases = rule_base_service_pb2_grpc.RuleBaseServiceStub(self._channel)
-        self.cases = CaseClient(self._channel, self._deadline_seconds, self._attempt)
-        """The regulator's desk of the same service."""
         self._metadata = name_actor(actor, reason)
+        self.cases = CaseClient(self._channel, self._deadline_seconds, self._attempt, self._metadata)
+        """The regulator's desk of the same service."""
         self.findings = FindingClient(self._channel, self._deadline_seconds, self._attempt, self._metadata)
         """The finding queue of the same service."""
         self.inspections = InspectionClient(self._channel, self._deadline_seconds, self._attempt)

@@ -56,7 +56,10 @@ class CaseServiceStub:
     ActOnFinding: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.ActOnFindingRequest, _case_service_pb2.ActOnFindingResponse]
     """What a person makes of a finding: confirmed, dismissed, closed, reopened."""
     ListComplaints: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.ListComplaintsRequest, _case_service_pb2.ListComplaintsResponse]
-    """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off."""
+    """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off.
+    Who asks is named in the metadata tracecode-actor (docs/history.md): a complaint that is not wholly about his
+    divisions tells him box, kind and times alone. Each page is recorded.
+    """
 
 @_typing.type_check_only
 class CaseServiceAsyncStub(CaseServiceStub):
@@ -86,7 +89,10 @@ class CaseServiceAsyncStub(CaseServiceStub):
     ActOnFinding: _aio.UnaryUnaryMultiCallable[_case_service_pb2.ActOnFindingRequest, _case_service_pb2.ActOnFindingResponse]  # type: ignore[assignment]
     """What a person makes of a finding: confirmed, dismissed, closed, reopened."""
     ListComplaints: _aio.UnaryUnaryMultiCallable[_case_service_pb2.ListComplaintsRequest, _case_service_pb2.ListComplaintsResponse]  # type: ignore[assignment]
-    """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off."""
+    """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off.
+    Who asks is named in the metadata tracecode-actor (docs/history.md): a complaint that is not wholly about his
+    divisions tells him box, kind and times alone. Each page is recorded.
+    """
 
 class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
     """The regulator's desk: cases from a finding to 销号. Whatever is done here is an entry of the journal.
@@ -179,6 +185,9 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _case_service_pb2.ListComplaintsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_case_service_pb2.ListComplaintsResponse, _abc.Awaitable[_case_service_pb2.ListComplaintsResponse]]:
-        """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off."""
+        """Complaints of those who hold boxes 投诉线索, the newest first; a case is opened on them as a tip-off.
+        Who asks is named in the metadata tracecode-actor (docs/history.md): a complaint that is not wholly about his
+        divisions tells him box, kind and times alone. Each page is recorded.
+        """
 
 def add_CaseServiceServicer_to_server(servicer: CaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -44,6 +44,13 @@ NumberArgument = Annotated[
 ActorOption = Annotated[
     str, typer.Option("--actor", "-a", envvar="TRACECODE_ACTOR", metavar="NAME", help="Who does it.")
 ]
+LookerOption = Annotated[
+    str,
+    typer.Option(
+        "--actor", "-a", envvar="TRACECODE_ACTOR", metavar="NAME", help="Who looks, as in the file of grants."
+    ),
+]
+LookReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why. The look is kept with it.")]
 NoteOption = Annotated[str, typer.Option("--note", "-n", help="What to keep with it.")]
 EtagOption = Annotated[
     str,
@@ -193,6 +200,8 @@ def complaints(
     without_case: Annotated[
         bool, typer.Option("--without-case", help="On which no case was opened.")
     ] = False,
+    actor: LookerOption = "",
+    reason: LookReasonOption = "",
     server: ServerOption = None,
     as_json: JsonOption = False,
     language: LanguageOption = None,
@@ -205,8 +214,8 @@ def complaints(
     table = build_table(
         term(key, chosen) for key in ("sequence", "time", "code", "complaint", "institution", "case")
     )
-    with _open_desk(server) as desk:
-        for record in desk.list_complaints(request):
+    with open_desk(server, actor, reason) as client:
+        for record in client.cases.list_complaints(request):
             if as_json:
                 write_json(to_json(record))
                 continue

@@ -11,7 +11,14 @@ from tracecode.client import LedgerClient
 from tracecode.v1 import case_pb2, case_service_pb2, finding_pb2, finding_service_pb2
 from tracecode.v1.code_pb2 import Operation
 from tracecode.v1.finding_pb2 import FindingType
-from tracecode_server.cli.case import ActorOption, open_desk, read_finding, read_name
+from tracecode_server.cli.case import (
+    ActorOption,
+    LookerOption,
+    LookReasonOption,
+    open_desk,
+    read_finding,
+    read_name,
+)
 from tracecode_server.cli.findings import say_evidence, say_finding, say_severity
 from tracecode_server.cli.screen import (
     JsonOption,
@@ -55,14 +62,6 @@ NameArgument = Annotated[
     str, typer.Argument(metavar="ENTRY:FINDING:LINE[:CODE]", help="The finding, as the list names it.")
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why. It is kept.")]
-
-LookerOption = Annotated[
-    str,
-    typer.Option(
-        "--actor", "-a", envvar="TRACECODE_ACTOR", metavar="NAME", help="Who looks, as in the file of grants."
-    ),
-]
-LookReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why. The look is kept with it.")]
 
 _GROUPINGS = ("type", "institution", "division", "day", "state")
 
