@@ -16,6 +16,7 @@ from simulated import make_fraud_city
 from tracecode.city.schemes import SCHEMES
 from tracecode.city.screening_score import ScreeningScore, score_screening
 from tracecode.city.simulate import Frauds, simulate
+from tracecode.document import DELETED_TYPES, DocumentKind
 from tracecode.errors import RuleBaseInvalid, SpillFull
 from tracecode.screening import run_screening
 from tracecode.screening.base import Relations
@@ -26,7 +27,7 @@ from tracecode.screening.run import read_leads
 from tracecode.screening.score import ClosedCase, score_subjects
 from tracecode.screening.thresholds import Thresholds
 from tracecode.screening.write import write_register_of
-from tracecode.views.lines import LINES
+from tracecode.views.lines import DELETIONS, LINES
 
 THRESHOLDS = Thresholds.default()
 SMALL_MEMORY = "40MB"
@@ -376,6 +377,23 @@ def make_row(day: date, **values: Any) -> dict[str, Any]:
     }
 
 
+def make_deletion(day: date, institution_code: str, number: str = "", serial: str = "") -> dict[str, Any]:
+    """A row of the deletions relation: of a sale by its number, or of all with a batch serial."""
+    time = datetime(day.year, day.month, day.day, 12)
+    return {
+        "sequence": 9_000,
+        "receive_time": time,
+        "business_time": time,
+        "business_day": day,
+        "institution_code": institution_code,
+        "division_code": institution_code[1:7],
+        "document_number": "D",
+        "deleted_type": DELETED_TYPES[DocumentKind.SALE],
+        "deleted_document_number": number,
+        "batch_serial": serial,
+    }
+
+
 def screen_rows(rows: list[dict[str, Any]], out: Path, name: str, first: date, last: date) -> list[Lead]:
     """The leads of one model over these rows, which lie in one file a day as those of a ledger do."""
     for number, row in enumerate(rows, start=1):
@@ -415,6 +433,50 @@ def test_a_year_end_is_compared_with_the_one_before(tmp_path: Path) -> None:
 
     assert numbers == {new: (5.0, 0.0), always: (3.5, 10.0)}
     assert "its own third day a year ago was 10.0 times" in leads[1].why_en
+
+
+def test_what_was_deleted_since_is_no_year_end_of_the_year_before(tmp_path: Path) -> None:
+    """Pins that sales of a year ago that were taken back excuse nothing, whenever and however."""
+    deleted, batch, kept = (f"P4404020010{number}" for number in (1, 2, 3))
+    rows = []
+    this, before = date(2026, 12, 30), date(2026, 12, 30) - timedelta(days=364)
+    for institution in (deleted, batch, kept):
+        for last, peak in ((this, 5), (before, 2)):
+            for back in range(60):
+                day = last - timedelta(days=back)
+                amount, number = Decimal(100), f"{institution}-{day}"
+                rows.append(
+                    make_row(day, institution_code=institution, amount=amount, document_number=number)
+                )
+                if back < 4:
+                    amount, number = Decimal(100 * (peak - 1)), f"{institution}-{day}-more"
+                    serial = "B1" if last == before else ""
+                    rows.append(
+                        make_row(
+                            day,
+                            institution_code=institution,
+                            amount=amount,
+                            document_number=number,
+                            batch_serial=serial,
+                        )
+                    )
+    deletions = [
+        make_deletion(
+            before + timedelta(days=1), deleted, number=f"{deleted}-{before - timedelta(days=back)}-more"
+        )
+        for back in range(4)
+    ]
+    deletions.append(make_deletion(date(2026, 6, 1), batch, serial="B1"))
+    folder = tmp_path / "deletions"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(deletions, DELETIONS), folder / "part-0.parquet")
+
+    leads = screen_rows(rows, tmp_path, "year_end_burst", date(2026, 12, 1), date(2026, 12, 31))
+
+    assert {lead.subject: (lead.value, lead.numbers["year_before"]) for lead in leads} == {
+        deleted: (5.0, 1.0),
+        batch: (5.0, 1.0),
+    }
 
 
 def test_one_drug_on_one_day_in_two_pooling_areas_is_a_lead_on_the_second_day(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import duckdb
 
 from tracecode.product import GRADE_SAME, swap_grade
 from tracecode.views.lines import DELETIONS, FINDINGS, LINES
-from tracecode.views.standing import select_second_reports, select_taken_back, took_place
+from tracecode.views.standing import select_deleted, select_second_reports, select_taken_back, took_place
 
 __all__ = ["BASE", "BaseTable", "Relations", "find_year_before", "lies_in", "make_macros"]
 
@@ -107,10 +107,17 @@ def make_macros(
     ]
     source = f"read_parquet([{', '.join(before)}], hive_partitioning = false)" if before else "lines"
     begin, end = find_year_before(first, last, lookback_days)
+    within = f" AND division_code LIKE '{int(division)}%'" if division else ""
+    # What was deleted of it may have been so at any time since, which `deletions` does not reach back to.
+    deletions = ", ".join(_quote(path) for path in relations.deletions)
+    deletions = f"read_parquet([{deletions}], hive_partitioning = false)" if deletions else "deletions"
     connection.execute(
-        f"CREATE OR REPLACE TEMP VIEW lines_year_before AS SELECT * FROM {source} "
-        f"WHERE business_day BETWEEN DATE '{begin}' AND DATE '{end}'"
-        + (f" AND division_code LIKE '{int(division)}%'" if division else "")
+        "CREATE OR REPLACE TEMP VIEW lines_year_before AS WITH "
+        f"told AS (SELECT * FROM {source} "
+        f"WHERE business_day BETWEEN DATE '{begin}' AND DATE '{end}'{within}), "
+        f"since AS (SELECT * FROM {deletions} "
+        f"WHERE business_day BETWEEN DATE '{begin}' AND DATE '{last}'{within}) "
+        f"SELECT * FROM told WHERE sequence NOT IN (SELECT sequence FROM ({select_deleted('told', 'since')}))"
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE institution AS SELECT *, left(institution_code, 1) AS letter "

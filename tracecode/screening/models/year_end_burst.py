@@ -4,7 +4,7 @@ from tracecode.screening.model import Kind, Model
 
 MODEL = Model(
     name="year_end_burst",
-    version=3,
+    version=4,
     kind=Kind.INSTITUTION,
     title_zh="年末突击",
     title_en="year-end burst",
