@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracecode import rule_base as rule_base_module
 from tracecode.errors import RuleBaseInvalid
 from tracecode.finding import REGISTRY, FindingType, Mode, Severity
 from tracecode.ledger import Ledger
@@ -1078,6 +1079,68 @@ def test_what_this_release_takes_is_kept_as_it_is() -> None:
     assert (kept.version, kept.thresholds) == (RuleBase.default().version, RuleBase.default().thresholds)
     assert (kept.overrides, kept.exemptions) == (RuleBase.default().overrides, RuleBase.default().exemptions)
     assert kept.left_out == ()
+
+
+COUNTED_ROWS: list[tuple[str, int]] = [
+    # What the rows name, times what they say of it: findings, thresholds or conditions.
+    (
+        write_override(
+            findings='["LATE_UPLOAD", "EXPIRED_SALE"]', mode='"observe"', divisions='["13", "14"]'
+        ),
+        4,
+    ),
+    (write_override(findings='["LATE_UPLOAD"]', mode='"observe"', severity='"WARN"', divisions='["13"]'), 2),
+    (write_override(findings='["ALL"]', mode='"observe"'), len(FindingType)),
+    (write_exemption(drug_codes='["XA", "XB"]', institution_codes='["P1", "P2"]'), 12),
+    (write_exemption(findings='["CODE_EMPTY"]', split="true"), 1),
+    (write_row("threshold", transit_days="9", join_hours="9", divisions='["13", "14", "15"]'), 6),
+    (write_row("drug_condition", code_required="true", split_units_max="1", drug_codes='["X", "Y"]'), 4),
+    (
+        write_row("drug_condition", split_units_max="1", identifiers='["8206233"]', divisions='["13", "14"]'),
+        2,
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "combinations"), COUNTED_ROWS)
+def test_what_a_row_names_counts_for_each_thing_it_says(
+    monkeypatch: pytest.MonkeyPatch, row: str, combinations: int
+) -> None:
+    """Pins the count of each kind of row: a file that names as many as it may is taken, one more is told, and
+    a journal that holds it opens with the row."""
+    monkeypatch.setattr(rule_base_module, "FILE_COMBINATIONS_MAX", combinations)
+    assert parse(row)
+
+    monkeypatch.setattr(rule_base_module, "FILE_COMBINATIONS_MAX", combinations - 1)
+    told = f"with this row the file names {combinations} combinations of drugs, institutions and divisions"
+    with pytest.raises(RuleBaseInvalid, match=rf"^rules.toml, line 2: .*\[0\]: {told}"):
+        parse(row)
+    kept = RuleBase.parse_kept('version = "1"\n' + row, "journal entry 7")
+    assert kept.left_out == ()
+    assert kept.overrides or kept.exemptions or kept.threshold_rows or kept.drug_conditions
+
+
+def test_a_small_file_that_names_more_than_memory_holds_is_told_at_its_row() -> None:
+    """Pins that rows of all kinds are counted together, and that the row that exceeds is named before
+    anything is made of the others."""
+    lists = {
+        "drug_codes": str([f"X{number}" for number in range(100)]),
+        "institution_codes": str([f"P{number}" for number in range(100)]),
+    }
+    rows = [
+        write_exemption(**lists),  # three findings
+        *(write_row("threshold", transit_days="9", join_hours="9", **lists) for _ in range(48)),
+        write_row("drug_condition", split_units_max="9", **lists),
+        write_row("drug_condition", code_required="true", **lists),
+    ]
+    begins = [2 + "".join(rows[:row]).count("\n") for row in range(len(rows))]
+
+    told = rf"^rules.toml, line {begins[50]}: drug_condition\[1\]: "
+    with pytest.raises(RuleBaseInvalid, match=told) as caught:
+        parse("".join(rows))
+
+    assert "the file names 1010000 combinations" in str(caught.value)
+    assert "at most 1000000 are taken; use patterns and prefixes instead of lists" in str(caught.value)
 
 
 OTHER_RELEASES: list[tuple[str, str, Callable[[RuleBase], object], object]] = [

@@ -36,6 +36,10 @@ TEXT_BYTES_MAX = 4 * 1024 * 1024
 COMBINATIONS_MAX = 10_000
 """Drugs × products × institutions × divisions that one row may name one by one (ours)."""
 
+FILE_COMBINATIONS_MAX = 1_000_000
+"""Of all rows of a file, each counted for every threshold or finding that it speaks of: each of them is
+entered in an index, so this bounds the memory of a version, then about 350 MB (ours)."""
+
 THRESHOLDS_KEPT = 10_000
 """Combinations of [[threshold]] rows whose numbers are kept ready (ours)."""
 
@@ -720,6 +724,7 @@ class _Reader:
         self.source = source
         self.lines: dict[_Path, int] = {}
         self.left_out: list[str] = []
+        self.combinations = 0
 
     def fail(self, path: _Path, message: str) -> NoReturn:
         """Raise the error for a place; a key that is missing is told at the table that lacks it."""
@@ -747,17 +752,18 @@ class _Reader:
         )
         version = self._read_version(content)
         overrides = self._read_rows(content, "override", self._read_override)
-        self._refuse_ambiguous(overrides)
         exemptions = self._read_rows(content, "exemption", self._read_exemption)
         thresholds = self._read_thresholds(content.get("thresholds", {}))
         threshold_rows = self._read_rows(
             content, "threshold", lambda path, table: self._read_threshold_row(path, table, thresholds)
         )
+        drug_conditions = self._read_rows(content, "drug_condition", self._read_drug_condition)
+        # All rows are counted before any is compared with the others: the count bounds what that takes.
+        self._refuse_ambiguous(overrides)
         for name in _NOTES:
             self._refuse_overlap(
                 "threshold", name, [(row.scope, row.line, name in row.values) for row in threshold_rows]
             )
-        drug_conditions = self._read_rows(content, "drug_condition", self._read_drug_condition)
         for name in ("code_required", "split_units_max"):
             self._refuse_overlap(
                 "drug_condition",
@@ -846,6 +852,7 @@ class _Reader:
         if not values:
             self.fail(path, "changes nothing; give a threshold, such as transit_days = 14")
         scope = self._read_scope(path, table)
+        self._limit_combinations(path, scope.combinations, len(values))
         for name in values:
             judged = _NOTES[name].judged
             allowed = _SCOPE_KEYS[judged]
@@ -885,6 +892,8 @@ class _Reader:
         if code_required is None and split_units_max is None:
             self.fail(path, "says nothing of the drug; give code_required, split_units_max or both")
         scope = self._read_scope(path, table)
+        says = (code_required is not None) + (split_units_max is not None)
+        self._limit_combinations(path, scope.combinations, says)
         if not (scope.drug_codes or scope.identifiers):
             self.fail(path, "is of no drug; give drug_codes, or identifiers of products")
         if code_required is not None and scope.identifiers:
@@ -912,7 +921,7 @@ class _Reader:
                     "digits of a GTIN",
                 )
         start_date, end_date = self._read_dates(path, table)
-        scope = Scope(
+        return Scope(
             self._read_patterns(path, table, "drug_codes"),
             identifiers,
             self._read_patterns(path, table, "institution_codes"),
@@ -920,15 +929,25 @@ class _Reader:
             start_date,
             end_date,
         )
-        self._limit_combinations(path, scope)
-        return scope
 
-    def _limit_combinations(self, path: _Path, scope: Scope) -> None:
-        if scope.combinations > COMBINATIONS_MAX:
+    def _limit_combinations(self, path: _Path, combinations: int, says: int) -> None:
+        """A row names so many combinations, and says so many things of each."""
+        if combinations > COMBINATIONS_MAX:
             self.fail(
                 path,
-                f"names {scope.combinations} combinations of drugs, institutions and divisions, at most "
+                f"names {combinations} combinations of drugs, institutions and divisions, at most "
                 f"{COMBINATIONS_MAX} are taken; use patterns and prefixes instead of lists",
+            )
+        self._limit_file(path, combinations * says)
+
+    def _limit_file(self, path: _Path, combinations: int) -> None:
+        self.combinations += combinations
+        if self.combinations > FILE_COMBINATIONS_MAX:
+            self.fail(
+                path,
+                f"with this row the file names {self.combinations} combinations of drugs, institutions and "
+                "divisions, each counted for every threshold or finding that its row speaks of, at most "
+                f"{FILE_COMBINATIONS_MAX} are taken; use patterns and prefixes instead of lists",
             )
 
     def _refuse_overlap(self, table: str, name: str, rows: Sequence[tuple[Scope, int, bool]]) -> None:
@@ -1000,12 +1019,15 @@ class _Reader:
         if "mode" in table:
             mode = self._read_name((*path, "mode"), table["mode"], Mode, ())
         start_date, end_date = self._read_dates(path, table)
+        divisions = self._read_divisions(path, table)
+        says = ("severity" in table) + ("mode" in table)
+        self._limit_file(path, (len(divisions) or 1) * (len(findings) or len(FindingType)) * says)
         return Override(
             findings=findings,
             severity=severity,
             off=off,
             mode=mode,
-            divisions=self._read_divisions(path, table),
+            divisions=divisions,
             start_date=start_date,
             end_date=end_date,
             approver=self._read_text(path, table, "approver"),
@@ -1067,7 +1089,7 @@ class _Reader:
         )
         if not (exemption.drug_codes or exemption.institution_codes or exemption.divisions or split):
             self.fail(path, "exempts everybody; give drug_codes, institution_codes, divisions or split")
-        self._limit_combinations(path, exemption.scope)
+        self._limit_combinations(path, exemption.scope.combinations, len(findings))
         return exemption
 
     def _refuse_ambiguous(self, overrides: Sequence[Override]) -> None:
@@ -1195,6 +1217,9 @@ class _KeptReader(_Reader):
 
     def _limit(self) -> None:
         """The size was looked at when it was taken."""
+
+    def _limit_file(self, path: _Path, combinations: int) -> None:
+        """Likewise; to leave rows out of it would excuse nobody any more whom they excused."""
 
     def _read_version(self, content: Mapping[str, Any]) -> str:
         return self._read_text((), content, "version", characters_max=TEXT_BYTES_MAX)
