@@ -44,6 +44,12 @@ ROWS: Final = (
         "record_sustained_vs_burst", "lines/s over a minute, flush included", "lines/s of the first 2 s", 0.8
     ),
     Row("rules_2000_vs_0", "sales/s with 2,000 rows in the rule base", "the same sales/s with none", 0.97),
+    Row(
+        "rules_worst_vs_0",
+        "sales/s with 2,000 rows, late_info_hours = 0 in some",
+        "the same sales/s with none",
+        0.85,
+    ),
     Row("stream_vs_engine", "durable lines/s through a gRPC stream", "lines/s in process", 0.6),
     Row("verify_vs_raw_lmdb", "judged codes/s, 1,000 a request", "bare mdb_get in C, keys/s", 0.8),
     Row("unary_verify_vs_echo", "VerifyCodes of 5 codes, calls/s", "bare grpc.aio echo, calls/s", 0.8),
