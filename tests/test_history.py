@@ -361,7 +361,7 @@ def test_a_look_is_durable_before_anything_is_shown(desk: Desk) -> None:
 
 
 def test_nobody_sees_beyond_his_divisions(desk: Desk) -> None:
-    """Pins scopes over every method: own divisions, a grant while it lasts, and what others' events tell."""
+    """Pins reaches over every method: own divisions, a grant while it lasts, and what others' events tell."""
     wang, guest = Asker("王芳"), Asker("guest")
     for text in ("", f"institution = {FAR}", "division = 5101* OR division = 1305*"):
         assert {row.division_code for row in desk.rows(LINES(filter=text), wang)} <= {"130500"}
@@ -488,19 +488,19 @@ def test_grants_last_as_long_as_they_say(tmp_path: Path) -> None:
     path = tmp_path / "grants.toml"
     path.write_text(GRANTS + '\n[actors.b]\ndivisions = ["3702", "37", "110101"]\n')
     file = GrantsFile(path)
-    assert file.scope("b", date(2026, 1, 1)).divisions == ("110101", "37")
+    assert file.reach("b", date(2026, 1, 1)).divisions == ("110101", "37")
     for day in (date(2026, 3, 1), date(2026, 3, 31)):
-        assert file.scope("guest", day).divisions == ("5101",)
+        assert file.reach("guest", day).divisions == ("5101",)
     for day in (date(2026, 2, 28), date(2026, 4, 1)):
         with pytest.raises(AccessDenied, match="may see no division"):
-            file.scope("guest", day)
+            file.reach("guest", day)
     path.write_text("[actors.b]\ndivisions = ['1']\n")
-    assert file.scope("b", date(2026, 1, 1)).divisions == ("1",)
+    assert file.reach("b", date(2026, 1, 1)).divisions == ("1",)
     path.write_text("[actors")
     with pytest.raises(GrantsInvalid):
-        file.scope("b", date(2026, 1, 1))
+        file.reach("b", date(2026, 1, 1))
     with pytest.raises(AccessDenied, match="grants_file"):
-        GrantsFile(None).scope("b", date(2026, 1, 1))
+        GrantsFile(None).reach("b", date(2026, 1, 1))
 
 
 def read_error(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

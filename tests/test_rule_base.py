@@ -26,7 +26,7 @@ from tracecode.rule_base import (
     Thresholds,
     render_thresholds,
 )
-from tracecode.scope import Place
+from tracecode.scope import RowPlace
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (ROOT / "tracecode/rule_base.toml").read_text(encoding="utf-8")
@@ -767,19 +767,19 @@ THRESHOLD_ROWS = (
 @pytest.mark.parametrize(
     ("place", "transit_days", "split_tolerance_units"),
     [
-        (Place("P1", "130503", DAY, "XA10B", "8206233"), 1, 5),
-        (Place("P1", "130503", DAY, "XB", "8206233"), 1, 9),
-        (Place("P1", "140100", DAY, "XA10B", "8206233"), 2, 5),
-        (Place("H1", "140100", DAY, "XA10B"), 2, 5),
-        (Place("H1", "140100", DAY, "XB"), 3, 0),
-        (Place("H1", "140100", date(2026, 3, 31)), 3, 0),
-        (Place("H1", "130100", date(2026, 4, 1)), 4, 9),
-        (Place("P1", "140100", DAY), 7, 0),
-        (Place("P1", "", DAY), 7, 0),
+        (RowPlace("P1", "130503", DAY, "XA10B", "8206233"), 1, 5),
+        (RowPlace("P1", "130503", DAY, "XB", "8206233"), 1, 9),
+        (RowPlace("P1", "140100", DAY, "XA10B", "8206233"), 2, 5),
+        (RowPlace("H1", "140100", DAY, "XA10B"), 2, 5),
+        (RowPlace("H1", "140100", DAY, "XB"), 3, 0),
+        (RowPlace("H1", "140100", date(2026, 3, 31)), 3, 0),
+        (RowPlace("H1", "130100", date(2026, 4, 1)), 4, 9),
+        (RowPlace("P1", "140100", DAY), 7, 0),
+        (RowPlace("P1", "", DAY), 7, 0),
     ],
 )
 def test_the_first_row_that_fits_gives_a_threshold_its_value(
-    place: Place, transit_days: int, split_tolerance_units: int
+    place: RowPlace, transit_days: int, split_tolerance_units: int
 ) -> None:
     """Pins that each threshold is looked up apart, by all that a row names and on its days."""
     thresholds = parse(THRESHOLD_ROWS).thresholds_at(place)
@@ -842,7 +842,7 @@ def test_the_index_of_thresholds_agrees_with_reading_all_rows(
             if units_max is None and (drugs or products):
                 units_max = number
 
-    place = Place(institution_code, division, DAY, drug_code, identifier)
+    place = RowPlace(institution_code, division, DAY, drug_code, identifier)
     assert parse(text).thresholds_at(place) == Thresholds().with_values(expected)
     assert parse(text).split_units_max(place) == units_max
     before = place._replace(day=DAY - timedelta(1))
@@ -876,7 +876,7 @@ def test_a_drug_condition_decides_about_missing_codes_before_any_exemption(
         + write_row("drug_condition", code_required="false", drug_codes='["XA*"]', institution_codes='["P*"]')
     )
 
-    excuse = rule_base.excuse(FindingType[finding], Place(institution_code, "130503", DAY, drug_code))
+    excuse = rule_base.excuse(FindingType[finding], RowPlace(institution_code, "130503", DAY, drug_code))
 
     assert (excuse.kind.name if excuse else None) == kind
 
@@ -910,8 +910,8 @@ def time_lookups(rule_base: RuleBase) -> float:
         rule_base.severity(FindingType.STOCK_NOT_HERE, Severity.ALERT, "100003", DAY)
         rule_base.mode(FindingType.EXPIRED_SALE, "100003", DAY)
         rule_base.exemption("TA00007A", "H00000000007", "130503", DAY, FindingType.CODE_EMPTY)
-        rule_base.thresholds_at(Place("P00000000003", "130503", DAY, "XA00004", "0000005"))
-        rule_base.split_units_max(Place("P00000000003", "130503", DAY, "XA00004", "0000005"))
+        rule_base.thresholds_at(RowPlace("P00000000003", "130503", DAY, "XA00004", "0000005"))
+        rule_base.split_units_max(RowPlace("P00000000003", "130503", DAY, "XA00004", "0000005"))
 
     return min(timeit.repeat(look_up, number=100, repeat=30)) / 100
 

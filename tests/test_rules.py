@@ -58,7 +58,7 @@ def test_every_finding_that_is_judged_has_its_file() -> None:
 def test_every_rule_is_asked_once() -> None:
     """Pins that no rule of a document, a line or a chain was forgotten in the tuples."""
     asked = [rule.__module__.rsplit(".", 1)[1] for rule in (*DOCUMENT_RULES, *LINE_RULES, *CHAIN_RULES)]
-    stock = {kind.type.name.lower() for kind in REGISTRY.values() if kind.scope == "stock"}
+    stock = {kind.type.name.lower() for kind in REGISTRY.values() if kind.decided_by == "stock"}
 
     assert sorted(asked) == sorted([*(MODULES - stock), "clock_skew"])
 
@@ -73,7 +73,7 @@ def test_every_rule_says_what_it_means_and_whose_it_is() -> None:
 
 def test_every_rule_of_a_document_a_line_or_a_chain_has_its_table() -> None:
     """Pins that a new rule comes with its test."""
-    stock = {kind.type.name.lower() for kind in REGISTRY.values() if kind.scope == "stock"}
+    stock = {kind.type.name.lower() for kind in REGISTRY.values() if kind.decided_by == "stock"}
 
     assert (
         sorted(MODULES - stock - {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")}) == []

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from tracecode.cases.case import NOTE_BYTES_MAX, check_text
 from tracecode.desk import Desk
 from tracecode.document import NS, china_day, day_date
-from tracecode.grants import ACTOR_BYTES_MAX, GrantsFile, Scope
+from tracecode.grants import ACTOR_BYTES_MAX, GrantsFile, Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class Access:
         self._grants = grants
         self._clock_ns = clock_ns
 
-    def scope(self, asker: Asker) -> Scope:
+    def reach(self, asker: Asker) -> Reach:
         """What the asker may see. Nothing is recorded: for what shows nobody's records, and for what goes on
         after a look. Raises AccessDenied, GrantsInvalid, FieldInvalid."""
         check_text("tracecode-actor", asker.actor, ACTOR_BYTES_MAX)
         check_text("tracecode-reason", asker.reason, NOTE_BYTES_MAX, lines=True)
-        return self._grants.scope(asker.actor, day_date(china_day(self._clock_ns() // NS)))
+        return self._grants.reach(asker.actor, day_date(china_day(self._clock_ns() // NS)))
 
-    def look(self, asker: Asker, method: str, question: Message) -> Scope:
+    def look(self, asker: Asker, method: str, question: Message) -> Reach:
         """What the asker may see, once it is durable that he asked. `question` holds no person's token but
         hashed. Raises AccessDenied, GrantsInvalid, FieldInvalid, and what keeps the journal from writing."""
-        scope = self.scope(asker)
+        reach = self.reach(asker)
         self._desk.note_access(asker.actor, asker.peer, method, question, asker.reason)
-        return scope
+        return reach

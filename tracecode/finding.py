@@ -139,7 +139,7 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
 
 
-Scope = Literal["document", "line", "chain", "stock", "reply"]
+DecidedBy = Literal["document", "line", "chain", "stock", "reply"]
 """What decides a finding: the document's own fields, a line and the catalogue, the chain of a code, the
 quantity ledger, or nothing but the answer being given."""
 
@@ -162,7 +162,7 @@ class FindingKind:
     title_en: str
     severity: Severity
     mode: Mode
-    scope: Scope
+    decided_by: DecidedBy
     meaning_en: str
     remedy_zh: str
     remedy_en: str
@@ -186,7 +186,7 @@ _KINDS = (
         title_en="Nothing found",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="reply",
+        decided_by="reply",
         meaning_en="No rule found anything. Said in answers only; the journal keeps an empty list instead.",
         remedy_zh="无需处理。",
         remedy_en="Nothing to do.",
@@ -198,7 +198,7 @@ _KINDS = (
         title_en="No traceability code scanned",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "A line of an insured sale carries no code, and the rule base exempts neither the drug nor the "
             "institution. A sale the person pays alone is not asked for codes."
@@ -216,7 +216,7 @@ _KINDS = (
         title_en="Scan cannot be read as a code",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "After the repairs for what scanners are known to do, the scan reads as no class of code: not as "
             "20 digits, not as GS1, not as a code of an enterprise. Most often the scanner's doing (caps "
@@ -239,7 +239,7 @@ _KINDS = (
         title_en="Another barcode was scanned",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "The scan is an EAN-13 barcode (69...), a national drug code of 14 digits (本位码), or a web "
             "address without a code in it."
@@ -257,7 +257,7 @@ _KINDS = (
         title_en="Scan can be read in two ways",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=("The scan fits two readings, as when a GS1 code lost its separators."),
         remedy_zh="扫码枪可能丢失了分隔符。请重扫一次，或请供应商为扫码枪开启 GS1 分隔符（GS）输出。",
         remedy_en=(
@@ -271,7 +271,7 @@ _KINDS = (
         title_en="Placeholder instead of a code",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "The code is a known placeholder, such as 20 nines, which stands for no box and is never counted "
             "as sold twice. INFO on a split line or where an exemption covers it."
@@ -288,7 +288,7 @@ _KINDS = (
         title_en="Code was replaced",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en="The platform replaced this code by another (单码替换); it was judged under the new one.",
         remedy_zh="无需处理，系统已按新码处理。",
         remedy_en="Nothing to do: the new code was used.",
@@ -300,7 +300,7 @@ _KINDS = (
         title_en="Code of an outer package",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "A sale line carries the code of a middle or outer package, which is not the smallest unit that "
             "bears a code, and the quantity is not that of the whole package."
@@ -317,7 +317,7 @@ _KINDS = (
         title_en="Product not in the catalogue",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "The code's identifier (7 digits or GTIN) is not in the catalogue, so neither the drug nor the "
             "package level could be compared. INFO while the product is being learnt from consistent sales."
@@ -334,7 +334,7 @@ _KINDS = (
         title_en="Sent again",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "The same document with the same content came before: its first answer is given and nothing is "
             "written. Also the same sale under another document number by the same channel: it is counted "
@@ -350,7 +350,7 @@ _KINDS = (
         title_en="Code stands twice on the document",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="document",
+        decided_by="document",
         meaning_en=(
             "The same code stands on more than one line, or twice on one line, of a document. Usually the "
             "till's software. INFO when all its lines are split."
@@ -367,7 +367,7 @@ _KINDS = (
         title_en="Same sale by the other channel",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "The settlement and the inventory upload report one sale: they share the settlement, visit or "
             "fee detail number. It is counted once."
@@ -382,7 +382,7 @@ _KINDS = (
         title_en="Sold here before",
         severity=Severity.ALERT,
         mode=Mode.ENFORCE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A whole pack is sold while an earlier sale of it at the same institution stands. BLOCK when it "
             "is asked before settlement and the earlier sale is older than 10 minutes. INFO when the sale "
@@ -404,7 +404,7 @@ _KINDS = (
         title_en="Sold at another institution",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A whole pack stands sold at two institutions. Of the two sales the one of lower custody is odd, "
             "at equal custody the later one; the odd one carries the finding at full severity. The other "
@@ -428,7 +428,7 @@ _KINDS = (
         title_en="Sold in another pooling area",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "Stands with DUP_SALE_CROSS_ORG on the odd sale when the two institutions lie in different "
             "pooling areas (first four digits of the division)."
@@ -442,7 +442,7 @@ _KINDS = (
         title_en="Suspected resale of a settled box",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "Stands on the odd sale when the earlier sale elsewhere was insured, the box was never received "
             "here and at least one day lies between. Not when both sales name the same person."
@@ -459,7 +459,7 @@ _KINDS = (
         title_en="More units split than the pack holds",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "The units of the split sales of one code, less those returned, exceed what the pack can be "
             "split into. WARN when the units of the pack are unknown and more than three split sales stand."
@@ -476,7 +476,7 @@ _KINDS = (
         title_en="Split at two institutions",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A split sale while a split sale of the same code stands at another institution and no transfer "
             "lies between. WARN within one group."
@@ -490,7 +490,7 @@ _KINDS = (
         title_en="Pack cannot be split",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en="A line is marked as split, and the catalogue knows the pack as not splittable.",
         remedy_zh="请核对拆零标志；整盒销售请取消拆零标记。若该包装确可拆零，请反馈更新目录。",
         remedy_en=(
@@ -504,7 +504,7 @@ _KINDS = (
         title_en="Sold both whole and split",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A split sale while a whole sale of the code stands, or a whole sale after a split one at the "
             "same institution; elsewhere: WARN. Not between two reports of one sale."
@@ -518,7 +518,7 @@ _KINDS = (
         title_en="Other pack than billed",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "Grade 1: the code's product has the billed product, form and maker, in another pack. One "
             "maker's drug often has several pack codes."
@@ -532,7 +532,7 @@ _KINDS = (
         title_en="Other maker than billed",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en="Grade 2: the code's product has the billed product and form, by another maker.",
         remedy_zh="请核对所选药品的生产企业是否与实物一致，按实物选择后再结算。",
         remedy_en="Check the maker on the box and choose that drug on the screen before settling.",
@@ -543,7 +543,7 @@ _KINDS = (
         title_en="Other form than billed",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en="Grade 3: the code's product is the billed product in another form.",
         remedy_zh="请核对所选药品的剂型是否与实物一致，按实物选择后再结算。",
         remedy_en="Check the form on the box and choose that drug on the screen before settling.",
@@ -554,7 +554,7 @@ _KINDS = (
         title_en="Other drug than billed",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "Grade 4: the code's product is another product than the billed one. Grade 5: the billed code is "
             "not a drug of any kind that the code's product is mapped to. A mapping can be wrong or old: one "
@@ -572,7 +572,7 @@ _KINDS = (
         title_en="Lot or expiry differs",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "The lot or expiry of the sale line differs from what was received here under the code, or from "
             "what the GS1 code itself says. INFO when one character differs."
@@ -586,7 +586,7 @@ _KINDS = (
         title_en="No receipt of this box",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A sale of a box that the institution never received, by its code or by a package that holds it, "
             "and that nobody else holds. INFO where the institution does not upload the codes it receives. "
@@ -606,7 +606,7 @@ _KINDS = (
         title_en="Held by another institution",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A sale of a box that another institution holds, whole or split. WARN within one group, and for "
             "a receipt of a box that somebody else holds. Silent while a transfer to here is at most 7 days "
@@ -626,7 +626,7 @@ _KINDS = (
         title_en="Box had already left",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A sale of a box that this institution sent back to the supplier, destroyed or moved out; moved "
             "out to nobody: WARN. Not once that document is taken back."
@@ -643,7 +643,7 @@ _KINDS = (
         title_en="Stock below zero",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="stock",
+        decided_by="stock",
         meaning_en=(
             "More packs of a drug left an institution than came in, by quantity. Often the opening stock or "
             "a purchase is not uploaded yet."
@@ -658,7 +658,7 @@ _KINDS = (
         title_en="More sold than bought",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="stock",
+        decided_by="stock",
         meaning_en=(
             "Units sold of a drug over all that came in (opening, receipts, transfers, returns, less what "
             "went out otherwise) exceed 1.2, with more than 10 units sold. WARN above 1.02."
@@ -676,7 +676,7 @@ _KINDS = (
         title_en="Count differs from the books",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="stock",
+        decided_by="stock",
         meaning_en=(
             "A count of the shelf differs from the computed stock by more than 5 % and by more than 3 units."
         ),
@@ -690,7 +690,7 @@ _KINDS = (
         title_en="Past its expiry date",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "The sale's date is after the expiry on the line, in the GS1 code, or as received. Day 00 means "
             "the end of the month."
@@ -707,7 +707,7 @@ _KINDS = (
         title_en="Recalled or on hold",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "The code, or its product and lot, is on a hold list at that date. Returns to the supplier, sale "
             "returns and destruction of such boxes are right and carry nothing."
@@ -721,7 +721,7 @@ _KINDS = (
         title_en="Not activated on the platform",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "The traceability platform knows the code as applied for but not activated. Not judged: the "
             "platform is not asked."
@@ -739,7 +739,7 @@ _KINDS = (
         title_en="Not known to the platform",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "The traceability platform answers that the code was never applied for or that its last four "
             "digits do not fit. Not judged: the platform is not asked."
@@ -757,7 +757,7 @@ _KINDS = (
         title_en="Suspected not to be the maker's numbering",
         severity=Severity.ALERT,
         mode=Mode.OBSERVE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "The serial lies outside all ranges seen for its lot, and the last four digits of at least 30 "
             "codes of the product at the institution are not spread as genuine ones are. A statistical lead "
@@ -774,7 +774,7 @@ _KINDS = (
         title_en="Return without a sale",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A sale return of a code of which no sale stands anywhere. The sale is waited for 72 h, because "
             "a till that stops a pending upload sends the return alone."
@@ -793,7 +793,7 @@ _KINDS = (
         title_en="Returned at another institution",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A sale return here while the only standing sale of the code is elsewhere. WARN within one group."
         ),
@@ -806,7 +806,7 @@ _KINDS = (
         title_en="Sold again after a return",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A sale after a return of the same code at the same institution. Once is legitimate: INFO. WARN "
             "from the second cycle, ALERT from three cycles in 90 days."
@@ -823,7 +823,7 @@ _KINDS = (
         title_en="Deleted after a doubt was raised",
         severity=Severity.ALERT,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "A deletion takes back a document that carries an ALERT or BLOCK, or does so more than 7 days "
             "after it. Not when the same code is sold again by a correction to the same person within 24 h. "
@@ -841,7 +841,7 @@ _KINDS = (
         title_en="Uploaded late",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="document",
+        decided_by="document",
         meaning_en=(
             "The document arrived more than 48 h after its business time. WARN after more than 30 days."
         ),
@@ -857,7 +857,7 @@ _KINDS = (
         title_en="Clock looks wrong",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="document",
+        decided_by="document",
         meaning_en=(
             "The business time lies more than 5 minutes in the future, or a sale precedes its own receipt by "
             "more than 48 h, or it precedes the production date."
@@ -871,7 +871,7 @@ _KINDS = (
         title_en="Out of order",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="chain",
+        decided_by="chain",
         meaning_en=(
             "The operation is not allowed from the state the box was in, and no other finding says it "
             "better. Usually a document is missing or a system sends 101 and 102 the wrong way round; never "
@@ -892,7 +892,7 @@ _KINDS = (
         title_en="Institution unknown or not in service",
         severity=Severity.BLOCK,
         mode=Mode.ENFORCE,
-        scope="document",
+        decided_by="document",
         meaning_en=(
             "The institution's code is not one letter and eleven digits, is not registered, or its insurance "
             "service agreement was not in force at the business time."
@@ -909,7 +909,7 @@ _KINDS = (
         title_en="More bought than needed for the time",
         severity=Severity.WARN,
         mode=Mode.OBSERVE,
-        scope="document",
+        decided_by="document",
         meaning_en=(
             "A person's supply of a drug runs far ahead of its daily dose. Long prescriptions for chronic "
             "illness explain most. Not judged yet."
@@ -925,7 +925,7 @@ _KINDS = (
         title_en="Prescriptions from few prescribers",
         severity=Severity.WARN,
         mode=Mode.OBSERVE,
-        scope="document",
+        decided_by="document",
         meaning_en=(
             "One prescriber stands behind most of an institution's prescription lines. A village with one "
             "doctor explains it. Not judged yet."
@@ -941,7 +941,7 @@ _KINDS = (
         title_en="Quantity and number of codes differ",
         severity=Severity.WARN,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "The codes of a line, times the units they stand for, give the line's quantity neither in the "
             "billed unit nor in the registered one."
@@ -955,7 +955,7 @@ _KINDS = (
         title_en="Exempt: herbal slices and granules",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en="A row of the rule base for herbal slices and granules excused another finding.",
         remedy_zh="无需处理。",
         remedy_en="Nothing to do.",
@@ -967,7 +967,7 @@ _KINDS = (
         title_en="Exempt: split doses of inpatients",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en="A row of the rule base for split doses of inpatients excused another finding.",
         remedy_zh="无需处理。",
         remedy_en="Nothing to do.",
@@ -979,7 +979,7 @@ _KINDS = (
         title_en="Exempt: stock from before the codes",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en=(
             "A sale before the cut-off date of a box without a receipt, or a row of the rule base for stock "
             "bought before it bore codes (无码库), stands in place of another finding."
@@ -995,7 +995,7 @@ _KINDS = (
         title_en="Exempt: local arrangement",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="line",
+        decided_by="line",
         meaning_en="A row of the rule base with its own approver and dates excused another finding.",
         remedy_zh="无需处理。",
         remedy_en="Nothing to do.",
@@ -1007,7 +1007,7 @@ _KINDS = (
         title_en="Sold offline, judged on upload",
         severity=Severity.INFO,
         mode=Mode.ADVISE,
-        scope="document",
+        decided_by="document",
         meaning_en=(
             "The terminal had no connection and sold on its own; the document was judged when it arrived."
         ),
@@ -1173,7 +1173,7 @@ def render_registry() -> str:
             kind.title_zh,
             kind.severity.name,
             kind.mode.name.lower(),
-            kind.scope if kind.judged else "not judged",
+            kind.decided_by if kind.judged else "not judged",
             curable,
             kind.legal_basis,
         )

@@ -53,7 +53,7 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Reach:
     """What an actor may see on a day."""
 
     actor: str
@@ -88,7 +88,7 @@ class Grants:
             raise GrantsInvalid(f'{source}: holds tables [actors."NAME"], and nothing else')
         return cls({name: _read_actor(f"{source}: {name}", rows) for name, rows in actors.items()})
 
-    def scope(self, actor: str, day: date) -> Scope:
+    def reach(self, actor: str, day: date) -> Reach:
         """What an actor may see on a day. Raises AccessDenied where that is nothing."""
         known = self._actors.get(actor)
         if known is None:
@@ -105,7 +105,7 @@ class Grants:
             for each in divisions
             if not any(each != other and each.startswith(other) for other in divisions)
         )
-        return Scope(actor, tuple(shortest))
+        return Reach(actor, tuple(shortest))
 
 
 class GrantsFile:
@@ -120,12 +120,12 @@ class GrantsFile:
         if path is not None:
             self._read(path)
 
-    def scope(self, actor: str, day: date) -> Scope:
-        """As `Grants.scope`. A file that became unusable gives nothing: what it meant to take back stays
+    def reach(self, actor: str, day: date) -> Reach:
+        """As `Grants.reach`. A file that became unusable gives nothing: what it meant to take back stays
         taken back. Raises AccessDenied, GrantsInvalid."""
         if self._path is None:
             raise AccessDenied("this service has no file of grants; its operator sets grants_file")
-        return self._read(self._path).scope(actor, day)
+        return self._read(self._path).reach(actor, day)
 
     def _read(self, path: Path) -> Grants:
         with self._lock:

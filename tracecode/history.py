@@ -37,7 +37,7 @@ from tracecode.filter import (
     parse_order,
     write_filter,
 )
-from tracecode.grants import Scope
+from tracecode.grants import Reach
 from tracecode.ledger import Ledger, read_key
 from tracecode.masks import division_of, mask_complaint, mask_event, mask_status
 from tracecode.paging import PAGE_TOKEN_BYTES_MAX, page_size
@@ -158,8 +158,8 @@ class History:
         """A page of lines. Raises FieldInvalid, AccessDenied."""
         question = self._read_question(request, "ListHistory")
         size = page_size(request.page_size)
-        scope = self._look(asker, "ListHistory", request, question)
-        rows, partitions = self._find_rows(question, scope, size + 1, documents=False)
+        reach = self._look(asker, "ListHistory", request, question)
+        rows, partitions = self._find_rows(question, reach, size + 1, documents=False)
         page = rows[:size]
         deleted, standing = self._find_standing(page, question.as_of, partitions)
         return history_service_pb2.ListHistoryResponse(
@@ -174,8 +174,8 @@ class History:
         """A page of documents. Raises FieldInvalid, AccessDenied."""
         question = self._read_question(request, "ListDocuments")
         size = page_size(request.page_size)
-        scope = self._look(asker, "ListDocuments", request, question)
-        rows, partitions = self._find_rows(question, scope, size + 1, documents=True)
+        reach = self._look(asker, "ListDocuments", request, question)
+        rows, partitions = self._find_rows(question, reach, size + 1, documents=True)
         page = rows[:size]
         deleted, standing = self._find_standing(page, question.as_of, partitions)
         return history_service_pb2.ListDocumentsResponse(
@@ -202,14 +202,14 @@ class History:
         order = (OrderColumn("sequence"),)
         text = write_filter(node, self._columns)
         question = _Question(node, text, order, as_of, (), "")
-        scope = self._look(asker, "ExportHistory", request, question)
-        return self._export(question, scope, request)
+        reach = self._look(asker, "ExportHistory", request, question)
+        return self._export(question, reach, request)
 
     def _export(
-        self, question: _Question, scope: Scope, request: history_service_pb2.ExportHistoryRequest
+        self, question: _Question, reach: Reach, request: history_service_pb2.ExportHistoryRequest
     ) -> Export:
-        within = self._within(question, scope)
-        sql, parameters = self._sql(question, scope, "sequence > ?", [request.after_sequence], full=True)
+        within = self._within(question, reach)
+        sql, parameters = self._sql(question, reach, "sequence > ?", [request.after_sequence], full=True)
         sql += " ORDER BY sequence, line_number, line_row"
         arrow = request.format == history_service_pb2.EXPORT_FORMAT_ARROW
         pieces: _ArrowPieces | None = None
@@ -251,24 +251,24 @@ class History:
         """A page of a code's life, and of other divisions no more than he may see. Raises FieldInvalid,
         AccessDenied."""
         read_key(request.code)
-        scope = self._access.look(asker, f"{_SERVICE}.GetCodeHistory", request)
+        reach = self._access.look(asker, f"{_SERVICE}.GetCodeHistory", request)
         response = history_service_pb2.GetCodeHistoryResponse()
         self._ledger.fill_code_page(request, response, lambda: response.events.add().event)
-        mask_status(response.status, scope)
+        mask_status(response.status, reach)
         for told in response.events:
             self._ledger.answer_event(told.event)
             told.division_code = division_of(told.event.institution_code)
-            told.masked = not scope.covers(told.division_code)
-            mask_event(told.event, scope)
+            told.masked = not reach.covers(told.division_code)
+            mask_event(told.event, reach)
         if not request.page_token:
             response.complaints.extend(self._ledger.complaints.of_code(read_key(request.code)))
         for record in response.complaints:
-            mask_complaint(record, scope)
+            mask_complaint(record, reach)
         return response
 
     # What lists share.
 
-    def _look(self, asker: Asker, method: str, request: Any, question: _Question) -> Scope:
+    def _look(self, asker: Asker, method: str, request: Any, question: _Question) -> Reach:
         noted = type(request)()
         noted.CopyFrom(request)
         noted.filter = question.filter_text
@@ -321,7 +321,7 @@ class History:
                 "page_token", "is not from an answer to this question; start from the first page"
             ) from None
 
-    def _within(self, question: _Question, scope: Scope) -> Within:
+    def _within(self, question: _Question, reach: Reach) -> Within:
         first = last = None
         for bound in bounds_of(question.filter, "business_day"):
             day: date = bound.value
@@ -335,10 +335,10 @@ class History:
             if bound.operator in ("=", "^")
         ]
         # The longest that the filter asks for; whether the caller may see it, the rows themselves are asked.
-        return Within(first, last, (max(divisions, key=len),) if divisions else scope.divisions)
+        return Within(first, last, (max(divisions, key=len),) if divisions else reach.divisions)
 
     def _sql(
-        self, question: _Question, scope: Scope, more: str, more_parameters: list[Any], *, full: bool
+        self, question: _Question, reach: Reach, more: str, more_parameters: list[Any], *, full: bool
     ) -> tuple[str, list[Any]]:
         """The rows that the question lets through; `full` says with what stands of them."""
         asked = names_of(question.filter)
@@ -363,12 +363,12 @@ class History:
             ]
         ctes.append(f"found AS (SELECT {', '.join(columns)} FROM lines AS l {' '.join(joins)})")
         condition, parameters = compile_sql(question.filter, self._columns)
-        allowed = " OR ".join("starts_with(division_code, ?)" for _ in scope.divisions)
+        allowed = " OR ".join("starts_with(division_code, ?)" for _ in reach.divisions)
         sql = f"WITH {', '.join(ctes)} SELECT * FROM found WHERE ({allowed}) AND {condition} AND {more}"
-        return sql, [*scope.divisions, *parameters, *more_parameters]
+        return sql, [*reach.divisions, *parameters, *more_parameters]
 
     def _find_rows(
-        self, question: _Question, scope: Scope, limit: int, *, documents: bool
+        self, question: _Question, reach: Reach, limit: int, *, documents: bool
     ) -> tuple[list[dict[str, Any]], frozenset[tuple[date, str]]]:
         """Rows in order, and the days and divisions that they lie in."""
         key = self._key(question.order, documents=documents)
@@ -376,7 +376,7 @@ class History:
         after_parameters: list[Any] = []
         if question.after:
             after, after_parameters = compile_after(key, question.after)
-        sql, parameters = self._sql(question, scope, after, after_parameters, full=False)
+        sql, parameters = self._sql(question, reach, after, after_parameters, full=False)
         if documents:
             names = ", ".join(dict.fromkeys([*(sql_ for sql_, _ in key), "business_day", "division_code"]))
             sql = f"SELECT DISTINCT {names} FROM ({sql})"
@@ -386,7 +386,7 @@ class History:
         def ask(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             return _fetch(connection, sql, parameters)
 
-        rows = self._relations.ask(question.as_of, self._within(question, scope), ask)
+        rows = self._relations.ask(question.as_of, self._within(question, reach), ask)
         partitions = frozenset((row["business_day"], row["division_code"]) for row in rows)
         if not documents or not rows:
             return rows, partitions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tracecode.grants import Scope
+from tracecode.grants import Reach
 from tracecode.v1 import code_pb2, complaint_pb2, finding_pb2
 
 CHINA_SECONDS = 28_800
@@ -20,14 +20,14 @@ def division_of(institution_code: str) -> str:
     return institution_code[1:7]
 
 
-def mask_event(event: code_pb2.CodeEvent, scope: Scope) -> None:
-    """Leave of an event what the scope may see."""
-    if scope.covers_all:
+def mask_event(event: code_pb2.CodeEvent, reach: Reach) -> None:
+    """Leave of an event what lies within reach."""
+    if reach.covers_all:
         return
-    if scope.covers(division_of(event.institution_code)):
+    if reach.covers(division_of(event.institution_code)):
         for finding in (*event.findings_first, *event.findings):
-            mask_finding(finding, scope)
-        if event.counterparty and _is_hidden_institution(event.counterparty, scope):
+            mask_finding(finding, reach)
+        if event.counterparty and _is_hidden_institution(event.counterparty, reach):
             event.counterparty = ""
         return
     event.CopyFrom(
@@ -48,7 +48,7 @@ def mask_event(event: code_pb2.CodeEvent, scope: Scope) -> None:
     )
 
 
-def mask_complaint(record: complaint_pb2.ComplaintRecord, scope: Scope) -> None:
+def mask_complaint(record: complaint_pb2.ComplaintRecord, reach: Reach) -> None:
     """Take away of whom it is where the caller may not see one of them: the sales would tell."""
     complaint = record.complaint
     told = [
@@ -56,27 +56,27 @@ def mask_complaint(record: complaint_pb2.ComplaintRecord, scope: Scope) -> None:
         *([complaint.institution_code] if complaint.institution_code else []),
     ]
     # One that names nobody is about no place: nobody but who sees all of them sees who complains.
-    if scope.covers_all or (told and all(scope.covers(division_of(code)) for code in told)):
+    if reach.covers_all or (told and all(reach.covers(division_of(code)) for code in told)):
         return
     for field in ("person_token", "request_id", "institution_code", "sale_sequences", "institution_codes"):
         complaint.ClearField(field)
     record.ClearField("case_numbers")
 
 
-def mask_finding(finding: finding_pb2.Finding, scope: Scope) -> None:
+def mask_finding(finding: finding_pb2.Finding, reach: Reach) -> None:
     """Take from a finding's evidence who it is elsewhere: division and day are left."""
     for evidence in finding.evidence:
         division = division_of(evidence.institution_code) or evidence.division_code
-        if division and not scope.covers(division):
+        if division and not reach.covers(division):
             evidence.institution_code = ""
             evidence.document_number = ""
             if evidence.HasField("business_time"):
                 evidence.business_time.CopyFrom(day_time(evidence.business_time))
 
 
-def mask_status(status: code_pb2.CodeStatus, scope: Scope) -> None:
+def mask_status(status: code_pb2.CodeStatus, reach: Reach) -> None:
     """Take from a code's status who has the box, if that is elsewhere."""
-    if not scope.covers(division_of(status.holder_institution_code)):
+    if not reach.covers(division_of(status.holder_institution_code)):
         status.holder_institution_code = ""
 
 
@@ -97,6 +97,6 @@ def _bare(finding: finding_pb2.Finding) -> finding_pb2.Finding:
     )
 
 
-def _is_hidden_institution(text: str, scope: Scope) -> bool:
+def _is_hidden_institution(text: str, reach: Reach) -> bool:
     # A supplier's licence or name is no institution; those are written by one letter and digits.
-    return len(text) >= 7 and text[:1].isalpha() and text[1:7].isdigit() and not scope.covers(text[1:7])
+    return len(text) >= 7 and text[:1].isalpha() and text[1:7].isdigit() and not reach.covers(text[1:7])

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from tracecode.access import Access, Asker
 from tracecode.document import check_institution_code
 from tracecode.errors import AccessDenied, NotFound
-from tracecode.grants import Scope
+from tracecode.grants import Reach
 from tracecode.ledger import Ledger
 from tracecode.masks import division_of, mask_event, mask_finding, mask_status
 from tracecode.v1 import ledger_service_pb2
@@ -38,10 +38,10 @@ class Regulator:
         """A page of a code's history, and of other divisions no more than he may see. Raises FieldInvalid,
         AccessDenied."""
         page = self._ledger.list_code_events(request)
-        scope = self._look(asker, "ListCodeEvents", request)
+        reach = self._look(asker, "ListCodeEvents", request)
         for event in page.events:
-            mask_event(event, scope)
-        mask_status(page.status, scope)
+            mask_event(event, reach)
+        mask_status(page.status, reach)
         return page
 
     def get_document(
@@ -55,10 +55,10 @@ class Regulator:
             # That there is none is told, too.
             self._look(asker, "GetDocument", request)
             raise
-        scope = self._look(asker, "GetDocument", request)
+        reach = self._look(asker, "GetDocument", request)
         for verdict in (response.verdict_first, response.verdict):
             for finding in verdict.findings:
-                mask_finding(finding, scope)
+                mask_finding(finding, reach)
         return response
 
     def list_stock(
@@ -67,17 +67,17 @@ class Regulator:
         """Stock of an institution within. Raises FieldInvalid, AccessDenied."""
         self._check(asker, request.institution_code)
         response = self._ledger.list_stock(request)
-        scope = self._look(asker, "ListStock", request)
+        reach = self._look(asker, "ListStock", request)
         for stock in response.stocks:
             for finding in stock.findings:
-                mask_finding(finding, scope)
+                mask_finding(finding, reach)
         return response
 
     def _check(self, asker: Asker, institution_code: str) -> None:
         check_institution_code("institution_code", institution_code)
-        scope = self._access.scope(asker)
-        if not scope.covers(division_of(institution_code)):
+        reach = self._access.reach(asker)
+        if not reach.covers(division_of(institution_code)):
             raise AccessDenied(f"{asker.actor!r} may not see division {division_of(institution_code)!r}")
 
-    def _look(self, asker: Asker, method: str, question: Message) -> Scope:
+    def _look(self, asker: Asker, method: str, question: Message) -> Reach:
         return self._access.look(asker, f"{_SERVICE}.{method}", question)

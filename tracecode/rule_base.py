@@ -28,7 +28,7 @@ from typing import Annotated, Any, Final, NamedTuple, NoReturn, TypeVar, get_typ
 
 from tracecode.errors import RuleBaseInvalid
 from tracecode.finding import REGISTRY, FindingType, Mode, Severity
-from tracecode.scope import Place, Scope, ScopeIndex, find_overlap
+from tracecode.scope import RowPlace, Scope, ScopeIndex, find_overlap
 
 TEXT_BYTES_MAX = 4 * 1024 * 1024
 """Size of a file: one entry of the journal holds it whole (ours)."""
@@ -492,10 +492,10 @@ class RuleBase:
         index = self._excuses.get(finding)
         if index is None:
             return None
-        found = index.first(Place(institution_code, division, day, drug_code), split=split)
+        found = index.first(RowPlace(institution_code, division, day, drug_code), split=split)
         return found[1] if found is not None else None
 
-    def thresholds_at(self, place: Place) -> Thresholds:
+    def thresholds_at(self, place: RowPlace) -> Thresholds:
         """The numbers that hold for one code on a line; without drug and product for a document, without
         product for a stock. Of several rows that fit, the first of the file gives a threshold its value."""
         if not self._scoped:
@@ -515,7 +515,7 @@ class RuleBase:
             self._combined[key] = combined
         return combined
 
-    def excuse(self, type: FindingType, place: Place, *, split: bool = False) -> Excuse | None:
+    def excuse(self, type: FindingType, place: RowPlace, *, split: bool = False) -> Excuse | None:
         """What excuses a finding on a line of the billed drug; None = nothing.
 
         Of the findings that a missing code leads to, a drug condition decides before any exemption: a drug
@@ -533,7 +533,7 @@ class RuleBase:
         )
         return Excuse(exemption.kind, exemption.approver) if exemption is not None else None
 
-    def split_units_max(self, place: Place) -> int | None:
+    def split_units_max(self, place: RowPlace) -> int | None:
         """How many units of a pack may be sold split, if a row says so; 0 = none."""
         found = self._split_units.first(place)
         return found[1].split_units_max if found is not None else None

@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 _Row = TypeVar("_Row")
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
     """Where and when rows are asked for. Empty texts = not known, or not of one drug or product."""
 
     institution_code: str
@@ -100,7 +100,7 @@ class ScopeIndex(Generic[_Row]):
             )
         )
 
-    def first(self, place: Place, *, split: bool = False) -> tuple[int, _Row] | None:
+    def first(self, place: RowPlace, *, split: bool = False) -> tuple[int, _Row] | None:
         """The first row of the file that fits, with its number; `split` is the line's own mark."""
         best: _Candidate[_Row] | None = None
         institution_code, division, day, drug_code, identifier = place

@@ -24,7 +24,7 @@ from tracecode.counter_evidence import CHAIN_EVENTS_MAX, search
 from tracecode.document import EPOCH, NS, check_size, day_date, effective_time
 from tracecode.errors import AccessDenied, FieldInvalid, NotFound, Overloaded
 from tracecode.finding import PROVISIONAL_SECONDS
-from tracecode.grants import Scope
+from tracecode.grants import Reach
 from tracecode.ledger import Ledger, read_key
 from tracecode.masks import day_time, division_of, mask_finding
 from tracecode.paging import PAGE_TOKEN_BYTES_MAX, page_size
@@ -156,7 +156,7 @@ class FindingService:
         reference = request.finding
         check_reference("finding", reference)
         id = FindingId.of(reference)
-        scope = self._access.scope(asker)
+        reach = self._access.reach(asker)
         response = finding_service_pb2.GetFindingResponse()
         with self._views.read() as reader:
             found = finding_states.read_finding(reader, id)
@@ -164,7 +164,7 @@ class FindingService:
                 # That there is none is told, too.
                 self._record(asker, "GetFinding", request)
                 raise NotFound("no finding of WARN or more is known by this name")
-            if not scope.covers(found.division_code):
+            if not reach.covers(found.division_code):
                 raise AccessDenied(f"{asker.actor!r} may not see division {found.division_code!r}")
             response.record.CopyFrom(_to_record(reader, found))
             response.as_of_sequence = reader.sequence
@@ -178,18 +178,18 @@ class FindingService:
         if now is not None:
             response.standing_finding.CopyFrom(now)
         for shown in (response.first_finding, response.standing_finding):
-            mask_finding(shown, scope)
+            mask_finding(shown, reach)
         response.counter_evidence.extend(
             search(reference, found.institution_code, self._read_chain(reference.code))
         )
         for evidence in response.counter_evidence:
             for explaining in evidence.events:
-                _mask_counter_evidence(explaining, scope)
+                _mask_counter_evidence(explaining, reach)
         response.acts.extend(self._read_acts(reference))
         if found.case_number:
             case = self._ledger.desk.get_case(found.case_number)
             # Findings of several divisions may be in one case, which says more than they do.
-            if scope.covers(case.division_code):
+            if reach.covers(case.division_code):
                 response.case.CopyFrom(case)
         return response
 
@@ -297,7 +297,7 @@ class FindingService:
         self, asker: Asker, asked: Filter, cursor: tuple[int, int] | None
     ) -> tuple[finding_service_pb2.WatchFindingsResponse, tuple[int, int], bool]:
         # Each time anew: a watch may outlast a grant.
-        return self._read_events(within(asked, self._access.scope(asker)), cursor)
+        return self._read_events(within(asked, self._access.reach(asker)), cursor)
 
     def _read_events(
         self, asked: Filter, cursor: tuple[int, int] | None
@@ -328,7 +328,7 @@ class FindingService:
         response.cursor = write_cursor(following)
         return response, following, whole
 
-    def _record(self, asker: Asker, method: str, question: Message) -> Scope:
+    def _record(self, asker: Asker, method: str, question: Message) -> Reach:
         return self._access.look(asker, f"{_SERVICE}.{method}", question)
 
     def _enter(self) -> None:
@@ -400,9 +400,9 @@ def read_filter(message: finding_service_pb2.FindingFilter) -> Filter:
     )
 
 
-def within(asked: Filter, scope: Scope) -> Filter:
+def within(asked: Filter, reach: Reach) -> Filter:
     """What is asked for, as far as it may be seen."""
-    return replace(asked, divisions=scope.divisions)
+    return replace(asked, divisions=reach.divisions)
 
 
 def _read_day(field: str, text: str) -> int:
@@ -479,8 +479,8 @@ def _to_record(reader: Reader, found: FindingState) -> finding_service_pb2.Findi
     )
 
 
-def _mask_counter_evidence(event: finding_service_pb2.CounterEvidenceEvent, scope: Scope) -> None:
-    if not scope.covers(division_of(event.institution_code)):
+def _mask_counter_evidence(event: finding_service_pb2.CounterEvidenceEvent, reach: Reach) -> None:
+    if not reach.covers(division_of(event.institution_code)):
         event.institution_code = event.document_number = ""
         for time_ in (event.business_time, event.receive_time):
             time_.CopyFrom(day_time(time_))

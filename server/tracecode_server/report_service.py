@@ -106,9 +106,9 @@ class ReportService:
         self, request: report_service_pb2.ListReportsRequest
     ) -> report_service_pb2.ListReportsResponse:
         queue, _ = self._need_queue()
-        scope = await self._reads.run(self._access.scope, name_asker())
+        reach = await self._reads.run(self._access.reach, name_asker())
         runs = await self._reads.run(queue.runs.list_all)
-        page, token = cut_page([run for run in runs if scope.covers(run.request.report.division)], request)
+        page, token = cut_page([run for run in runs if reach.covers(run.request.report.division)], request)
         return report_service_pb2.ListReportsResponse(
             reports=[self._tell(run) for run in page], next_page_token=token
         )
@@ -158,16 +158,16 @@ class ReportService:
         self._access.look(asker, f"{_SERVICE}.{method}", question)
 
     def _check(self, asker: Asker, division: str) -> None:
-        scope = self._access.scope(asker)
-        if not scope.covers(division):
-            raise AccessDenied(f"{scope.actor!r} may not see all of division {division or 'the country'!r}")
+        reach = self._access.reach(asker)
+        if not reach.covers(division):
+            raise AccessDenied(f"{reach.actor!r} may not see all of division {division or 'the country'!r}")
 
     async def _find(self, name: str) -> ReportRun:
         """A report that the caller may see."""
         check_size("report_id", name, NAME_BYTES_MAX)
         queue, _ = self._need_queue()
         # Nobody who is not known is told which reports there are.
-        await self._reads.run(self._access.scope, name_asker())
+        await self._reads.run(self._access.reach, name_asker())
         run = await self._reads.run(queue.runs.read, name)
         await self._reads.run(self._check, name_asker(), run.request.report.division)
         return run

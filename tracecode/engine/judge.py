@@ -34,7 +34,7 @@ from tracecode.life_cycle import SALES, Event, Step, fold
 from tracecode.rule_base import RuleBase
 from tracecode.rules import CHAIN_RULES, DOCUMENT_RULES, LINE_RULES
 from tracecode.rules.delete_after_flag import find as find_delete_after_flag
-from tracecode.scope import Place
+from tracecode.scope import RowPlace
 from tracecode.v1 import catalogue_pb2, finding_pb2, journal_pb2
 
 STEPS_JUDGED_ALL = 64
@@ -235,10 +235,10 @@ class Judge:
             found, read, read.document.institution_code, china_day(read.time), "", revisable=False
         )
 
-    def _place(self, institution_code: str, time: int, drug_code: str = "", identifier: str = "") -> Place:
+    def _place(self, institution_code: str, time: int, drug_code: str = "", identifier: str = "") -> RowPlace:
         """Where rows of the rule base are asked for."""
         division = self.index.facts(institution_code).division
-        return Place(institution_code, division, day_date(china_day(time)), drug_code, identifier)
+        return RowPlace(institution_code, division, day_date(china_day(time)), drug_code, identifier)
 
     def _document_evidence(
         self, read: ReadDocument, deleted: tuple[DeletedDocument, ...]
@@ -477,7 +477,7 @@ class Judge:
             finding = replace(finding, severity=severity)
             if severity > Severity.INFO:
                 excuse = rule_base.excuse(
-                    finding.type, Place(institution_code, division, date, drug_code), split=split
+                    finding.type, RowPlace(institution_code, division, date, drug_code), split=split
                 )
                 if excuse is not None:
                     excused = Evidence("excused", finding.type.name, document_number=excuse.approver)

@@ -29,7 +29,7 @@ from tracecode.finding import to_message
 from tracecode.rules.sales_exceed_purchase import find as find_sales_exceed_purchase
 from tracecode.rules.stock_negative import find as find_stock_negative
 from tracecode.rules.stocktake_diff import find as find_stocktake_diff
-from tracecode.scope import Place
+from tracecode.scope import RowPlace
 from tracecode.stock import Movement, QuantityEvent, StockEvidence, sum_stock
 from tracecode.v1 import finding_pb2, journal_pb2, ledger_service_pb2
 
@@ -110,7 +110,7 @@ class QuantityView:
         rule_base = self._engine.rule_base
         kept = self._to_packs(drug_code, [line for line in moved if line.event.sequence not in self._dropped])
         last = day_date(max((line.day for line in kept), default=0))
-        place = Place(institution_code, self._division(institution_code), last, drug_code)
+        place = RowPlace(institution_code, self._division(institution_code), last, drug_code)
         evidence = sum_stock(institution_code, drug_code, kept, rule_base.thresholds_at(place))
         return ledger_service_pb2.Stock(
             institution_code=institution_code,
