@@ -12,7 +12,7 @@ from tracecode.desk import DIVISION_DIGITS, Desk
 from tracecode.document import NS, check_institution_code
 from tracecode.engine.contract import Engine
 from tracecode.errors import FieldInvalid
-from tracecode.grants import Scope
+from tracecode.grants import Reach
 from tracecode.masks import mask_complaint
 from tracecode.paging import page_size, read_page_token, write_page_token
 from tracecode.v1 import (
@@ -80,9 +80,9 @@ class Complaints:
         )
 
     def find(
-        self, request: case_service_pb2.ListComplaintsRequest, scope: Scope
+        self, request: case_service_pb2.ListComplaintsRequest, reach: Reach
     ) -> case_service_pb2.ListComplaintsResponse:
-        """A page of the complaints that the request lets through, the newest first, each as far as the scope
+        """A page of the complaints that the request lets through, the newest first, each as far as the reach
         may see it. Raises FieldInvalid."""
         prefix = request.division_prefix
         if prefix and not (prefix.isascii() and prefix.isdigit() and len(prefix) <= DIVISION_DIGITS):
@@ -108,7 +108,7 @@ class Complaints:
                 before = ordinal
                 looked_at += 1
                 # Before it is looked at: a filter must not tell what is hidden.
-                mask_complaint(record, scope)
+                mask_complaint(record, reach)
                 if _lets_through(request, record):
                     found.append(record)
         return case_service_pb2.ListComplaintsResponse(

@@ -36,7 +36,7 @@ TEXT_BYTES_MAX = 4 * 1024 * 1024
 COMBINATIONS_MAX = 10_000
 """Drugs × products × institutions × divisions that one row may name one by one (ours)."""
 
-FILE_COMBINATIONS_MAX = 1_000_000
+FILE_COMBINATIONS_MAX = 200_000
 """Of all rows of a file, each counted for every threshold or finding that it speaks of: each of them is
 entered in an index, so this bounds the memory of a version, then about 350 MB (ours)."""
 

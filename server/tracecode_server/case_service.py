@@ -106,7 +106,7 @@ class CaseService:
     def _list_complaints(
         self, asker: Asker, request: case_service_pb2.ListComplaintsRequest
     ) -> case_service_pb2.ListComplaintsResponse:
-        response = self._ledger.complaints.find(request, self._access.scope(asker))
+        response = self._ledger.complaints.find(request, self._access.reach(asker))
         self._access.look(asker, LIST_COMPLAINTS, request)
         return response
 
