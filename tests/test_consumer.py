@@ -32,7 +32,7 @@ from running_server import ServerProcess
 from tracecode.code import read_scan
 from tracecode.errors import ComplaintRefused, DocumentRejected, FieldInvalid, NotFound
 from tracecode.fsck import check
-from tracecode.grants import Scope
+from tracecode.grants import Reach
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
 from tracecode.proof.audit import judge_again, open_journal
@@ -56,7 +56,7 @@ from tracecode.v1.consumer_service_pb2 import (
 )
 
 BOX = code(1)
-ALL = Scope("all", ("",))
+ALL = Reach("all", ("",))
 
 
 class Clock:

@@ -50,7 +50,7 @@ from tracecode.document import DocumentKind
 from tracecode.engine.store_engine import StoreEngine
 from tracecode.errors import AccessDenied, FieldInvalid, GrantsInvalid, StorageFull
 from tracecode.filter import compile_predicate, parse_filter
-from tracecode.grants import Grants, GrantsFile, Scope
+from tracecode.grants import Grants, GrantsFile, Reach
 from tracecode.history import History, list_columns
 from tracecode.ledger import Ledger, read_key
 from tracecode.masks import mask_complaint
@@ -720,7 +720,7 @@ def test_a_complaint_that_names_nobody_hides_its_person_from_a_part_of_the_count
     whole, masked = complaint_pb2.ComplaintRecord(), complaint_pb2.ComplaintRecord()
     for record, divisions in ((whole, ("",)), (masked, ("1305",))):
         record.CopyFrom(told)
-        mask_complaint(record, Scope("王芳", divisions))
+        mask_complaint(record, Reach("王芳", divisions))
     assert whole == told
     assert masked.complaint == complaint_pb2.Complaint(code=code(1))
 

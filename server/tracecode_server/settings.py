@@ -9,8 +9,6 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tracecode.spill import SPILL_BYTES_MAX
-
 
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of "127.0.0.1:3505", "[::1]:3505" or "localhost:3505"; `localhost` is 127.0.0.1.
@@ -170,10 +168,10 @@ class Settings(BaseSettings):
         description="What a report may hold in memory; the rest goes to the data directory's disk.",
     )
     screening_spill_bytes_max: int = Field(
-        SPILL_BYTES_MAX, gt=0, description="What a screening may take of that disk; with more it fails."
+        10 * 2**30, gt=0, description="What a screening may take of that disk; with more it fails."
     )
     report_spill_bytes_max: int = Field(
-        SPILL_BYTES_MAX, gt=0, description="What a report may take of that disk; with more it fails."
+        10 * 2**30, gt=0, description="What a report may take of that disk; with more it fails."
     )
     screening_thresholds_file: Path | None = Field(
         None, description="Numbers that screening compares with (TOML). Default: those that come with it."

@@ -96,6 +96,11 @@ TABLE: dict[type[BaseException], Row] = {
         "服务器存储空间不足，单据未受理，请稍后用原单据重试并通知运维人员",
         10.0,
     ),
+    errors.SpillFull: Row(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "SPILL_FULL",
+        "中间数据超过磁盘限额，请缩短期间或缩小区域，或由运维人员放宽限额",
+    ),
     errors.Overloaded: Row(
         grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "系统繁忙，请稍后用原单据重试", 1.0
     ),
