@@ -19,8 +19,8 @@ run: build
 	$(BIN)/tracecode demo
 
 test: build check faults oracles $(NODE_MODULES)/installed
-	$(BIN)/python -m pytest --ignore=tests/trust --numprocesses=2 --dist=loadfile --session-timeout=480
-	$(BIN)/python -m pytest tests/trust --session-timeout=480
+	$(BIN)/python -m pytest --ignore=tests/trust --numprocesses=2 --dist=loadfile --session-timeout=1800
+	$(BIN)/python -m pytest tests/trust --session-timeout=1800
 
 check: lint types layers contract drift stubs
 

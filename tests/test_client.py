@@ -272,13 +272,14 @@ def test_a_till_may_ask_once_only(server: ServerThread) -> None:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         begin = time.monotonic()
         with (
-            LedgerClient(address, deadline_seconds=0.5, attempts=1) as client,
+            LedgerClient(address, deadline_seconds=2, attempts=1) as client,
             pytest.raises(OutcomeUnknown),
         ):
             client.record(make_sale())
         duration_seconds = time.monotonic() - begin
 
-    assert duration_seconds < 1.5
+    # A second attempt would end after four seconds.
+    assert duration_seconds < 3.9
 
 
 def test_an_overloaded_service_is_given_the_time_it_asks_for() -> None:
@@ -501,7 +502,7 @@ def test_a_stream_left_early_ends_cleanly(client: LedgerClient) -> None:
     next(stream)
     stream.close()
 
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before

@@ -46,8 +46,8 @@ from tracecode.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 EDGES = 2
 REUSED = make_sale(number="reused")
-GONE_SECONDS_MAX = 5.0
-RESTART_SECONDS_MAX = 20.0
+GONE_SECONDS_MAX = 30.0
+RESTART_SECONDS_MAX = 60.0
 
 
 def list_processes(parent: int) -> list[int]:
@@ -290,7 +290,7 @@ def test_limits_of_a_peer_hold_over_all_edges(
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert read_details(caught.value)["ErrorInfo"].reason == "PEER_OVER_LIMIT"
     metrics_address = process.wait_for("serving")["metrics_address"]
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while read_figure(metrics_address, "tracecode_calls_in_flight") and time.monotonic() < deadline:
         time.sleep(0.02)
     assert read_figure(metrics_address, "tracecode_calls_in_flight") == 0
@@ -315,7 +315,7 @@ def test_one_scrape_shows_the_calls_of_all_edges(
             call_raw(channels[edge], "GetServiceInfo", b"")
 
     # A call is counted when its status was sent, which may be after it came.
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while count() < before + 7 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert count() == before + 7

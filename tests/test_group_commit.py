@@ -76,7 +76,7 @@ def test_a_till_waits_for_few_documents_of_who_sends_many_dear_ones(
     for number in range(5):
         time.sleep(0.05)
         answer = commits.submit(submit(b"till%d" % number), "till")
-        # Counted once it waits: whatever is recorded before this thread has its turn is not what it waited for.
+        # Counted once it waits: what is recorded before this thread goes on, it has not waited for.
         before = sum(map(len, engine.commits))
         answer.result(30)
         assert sum(map(len, engine.commits)) - before <= 3

@@ -41,7 +41,7 @@ FAULTS = [
 """What fails, with which error, and whether all that follows fails, too."""
 FILES = ("journal/data.mdb", "index/data.mdb")
 DOCUMENTS = 6
-SECONDS_MAX = 30
+SECONDS_MAX = 120
 LIBRARY = ctypes.CDLL(None)
 END_NAMES = {0: "right", 10: "lost", 11: "doubled", 12: "wrong", 13: "not recovered", 99: "failed"}
 

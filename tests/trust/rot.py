@@ -26,7 +26,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 FILES = ("journal/data.mdb", "index/data.mdb")
 OLDER = "older"
 """Beside the ledger: what it was in earlier days, for meta pages that were once right."""
-SECONDS_MAX = 60
+SECONDS_MAX = 120
 RIGHT, LOSS, WRONG = 0, 10, 20
 
 Record = tuple[bytes, bytes]
