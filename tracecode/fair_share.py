@@ -153,12 +153,13 @@ class TimeShare:
         self._present_until: dict[str, float] = {}
         self._level = math.inf
 
-    def charge(self, source: str, seconds: float) -> None:
-        """So much was spent on this source."""
+    def charge(self, source: str, seconds: float) -> bool:
+        """So much was spent on this source; whether it has to wait for others."""
         self._settle()
-        self._used[source] = self._used.get(source, 0.0) + seconds
+        used = self._used[source] = self._used.get(source, 0.0) + seconds
         # What took long is charged when it has ended, and the next of its kind is under way by then.
         self._present_until[source] = self._settled_at + PRESENT_SECONDS + seconds
+        return used > self._level
 
     def is_spent(self, source: str) -> bool:
         """Whether this source has to wait for others."""

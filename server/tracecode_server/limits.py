@@ -86,7 +86,8 @@ class PeerLimits:
             entry = self._peers[peer] = _Peer(
                 0, 0, self._calls_per_second_max, self._bytes_per_second_max, now
             )
-        entry.refused *= math.exp(-(now - entry.refilled_at))
+        if entry.refused:
+            entry.refused *= math.exp(-(now - entry.refilled_at))
         try:
             self._enter(peer, entry, now, stream, size)
         except PeerOverLimit as refusal:
@@ -98,7 +99,7 @@ class PeerLimits:
     def _enter(self, peer: str, entry: _Peer, now: float, stream: bool, size: int) -> None:
         # Also a call that is refused takes its time.
         self._calls += 1
-        self._work.charge(peer, self._call_seconds)
+        spent = self._work.charge(peer, self._call_seconds)
         passed = now - entry.refilled_at
         entry.tokens = min(self._calls_per_second_max, entry.tokens + passed * self._calls_per_second_max)
         entry.bytes = min(self._bytes_per_second_max, entry.bytes + passed * self._bytes_per_second_max)
@@ -121,8 +122,7 @@ class PeerLimits:
             raise PeerOverLimit(
                 f"this host sent more than {self._bytes_per_second_max} bytes in a second; wait a moment"
             )
-
-        if self._work.is_spent(peer):
+        if spent:
             raise PeerOverLimit("others wait, and this host calls more often than they leave time for")
 
         entry.tokens -= 1

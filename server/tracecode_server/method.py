@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -63,6 +63,8 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 
 # A peer over its limits is told each time; the log is told so often.
 REFUSAL_LOG_SECONDS = 1.0
+# Connections of which it is remembered whose they are: a text that gRPC makes anew for each call.
+CALLERS_MAX = 4_096
 
 # The host whose call is being answered, for those behind the services who ask.
 PEER: ContextVar[str] = ContextVar("PEER")
@@ -117,10 +119,19 @@ def from_bytes(answer: Answerer) -> Answerer:
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Whose connection it is: the host as gRPC names a peer, and as a socket names it."""
+
+    peer: str
+    host: str
+
+
 @dataclass(slots=True)
 class _Call:
     method: str
     peer: str
+    host: str
     stream: bool
     begin_seconds: float
     admitted: bool = False
@@ -128,17 +139,20 @@ class _Call:
     code: str = "CANCELLED"
 
 
-class _Opened(grpc.GenericRpcHandler):
-    """Says that a call was opened, before its message is waited for."""
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds a method's handler, and says that a call was opened before its message is waited for."""
 
-    def __init__(self, handler: grpc.GenericRpcHandler, tell: Callable[[], None]) -> None:
-        self._handler = handler
+    def __init__(
+        self, handlers: Mapping[str, grpc.RpcMethodHandler[bytes, bytes]], tell: Callable[[], None]
+    ) -> None:
+        """`handlers` by what gRPC calls a method: "/", the service's full name, "/", the method's name."""
+        self._handlers = handlers
         self._tell = tell
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
-        handler = self._handler.service(handler_call_details)
+        handler = self._handlers.get(handler_call_details.method)
         if handler is not None:
             self._tell()
         return handler
@@ -159,6 +173,7 @@ class Methods:
         self._calls = calls
         self._log = log
         self._on_engine_stopped = on_engine_stopped
+        self._callers: dict[str, _Caller] = {}
         self._open = 0
         self._draining = False
         # Told what each peer sends, once somebody looks after the connections.
@@ -174,13 +189,14 @@ class Methods:
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for method in descriptor.methods:
             answer = answer_bytes(method, service)
+            path = f"/{descriptor.full_name}/{method.name}"
             if method.server_streaming:
-                handlers[method.name] = grpc.stream_stream_rpc_method_handler(self._converse(method, answer))
+                handlers[path] = grpc.stream_stream_rpc_method_handler(self._converse(method, answer))
             elif method.client_streaming:
-                handlers[method.name] = grpc.stream_unary_rpc_method_handler(self._gather(method, answer))
+                handlers[path] = grpc.stream_unary_rpc_method_handler(self._gather(method, answer))
             else:
-                handlers[method.name] = grpc.unary_unary_rpc_method_handler(self._unary(method, answer))
-        return _Opened(grpc.method_handlers_generic_handler(descriptor.full_name, handlers), self._open_call)
+                handlers[path] = grpc.unary_unary_rpc_method_handler(self._unary(method, answer))
+        return _Handlers(handlers, self._open_call)
 
     def _open_call(self) -> None:
         if self.connections is not None:
@@ -249,45 +265,54 @@ class Methods:
         return take
 
     def _begin(self, method: str, context: Context, *, stream: bool) -> _Call:
-        peer = name_peer(context.peer())
-        PEER.set(peer)
+        begin_seconds = time.perf_counter()
+        caller = self._find_caller(context.peer())
+        PEER.set(caller.peer)
         if method in NAMED_METHODS:
             ASKER.set(read_asker(context.invocation_metadata() or ()))
         if self.connections is not None:
             self.connections.count_begun()
-        call = _Call(method, peer, stream, time.perf_counter())
+        call = _Call(method, caller.peer, caller.host, stream, begin_seconds)
+        if not self._open:
+            self._idle.clear()
         self._open += 1
-        self._idle.clear()
         self._calls.in_flight = self._open
         # gRPC calls back when the status is sent: a slow reader holds its place until then.
         context.add_done_callback(lambda _context: self._end(call))  # type: ignore[arg-type]
         return call
 
+    def _find_caller(self, name: str) -> _Caller:
+        caller = self._callers.get(name)
+        if caller is None:
+            if len(self._callers) >= CALLERS_MAX:
+                self._callers.clear()
+            caller = self._callers[name] = _Caller(name_peer(name), name_host(name_peer(name)))
+        return caller
+
     def _admit(self, call: _Call, size: int = 0) -> None:
         if self._draining:
             raise Draining("the service is stopping; send the same again")
         if self.connections is not None:
-            self.connections.count_call(name_host(call.peer), size)
+            self.connections.count_call(call.host, size)
         self._limits.enter(call.peer, stream=call.stream, size=size)
         call.admitted = True
         if call.stream and self.connections is not None:
-            self.connections.count_stream(name_host(call.peer), 1)
+            self.connections.count_stream(call.host, 1)
 
     async def _count_messages(self, call: _Call, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        host = name_host(call.peer)
         async for message in messages:
             if self.connections is not None:
-                self.connections.count_call(host, len(message))
+                self.connections.count_call(call.host, len(message))
             yield message
 
     def _end(self, call: _Call) -> None:
         if call.admitted:
             self._limits.leave(call.peer, stream=call.stream)
             if call.stream and self.connections is not None:
-                self.connections.count_stream(name_host(call.peer), -1)
+                self.connections.count_stream(call.host, -1)
         if call.code == "CANCELLED" and not call.stream and self.connections is not None:
             # One that was given up costs as much as one that is refused.
-            self.connections.count_refusal(name_host(call.peer))
+            self.connections.count_refusal(call.host)
         self._calls.observe(call.method, call.code, time.perf_counter() - call.begin_seconds)
         self._open -= 1
         self._calls.in_flight = self._open
@@ -309,7 +334,7 @@ class Methods:
         refusal = refuse(error)
         call.code = refusal.row.code.name
         if refusal.row.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.connections is not None:
-            self.connections.count_refusal(name_host(call.peer))
+            self.connections.count_refusal(call.host)
         if refusal.incident_id:
             self._log.error(
                 "call_failed",
