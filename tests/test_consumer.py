@@ -336,7 +336,7 @@ def test_a_case_is_opened_on_complaints_and_takes_them_off_the_list(ledger: Ledg
     )
     request.tip_off.summary = "持盒人称并非本人购药"
     request.tip_off.complaint_sequences.append(sequence)
-    case = ledger.desk.open_case(request)
+    case = ledger.desk.open_case(request, ALL)
 
     assert case.institution_code == OTHER
     assert list(case.tip_off.complaint_sequences) == [sequence]
@@ -413,7 +413,7 @@ def test_complaints_are_there_after_a_restart_and_a_rebuild(tmp_path: Path, cloc
         )
         request.tip_off.summary = "投诉"
         request.tip_off.complaint_sequences.append(sequence)
-        opened.desk.open_case(request)
+        opened.desk.open_case(request, ALL)
         told = list_complaints(opened)
     assert check(tmp_path / "ledger").ok
     shutil.rmtree(tmp_path / "ledger" / "index")

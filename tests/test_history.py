@@ -46,6 +46,7 @@ from wire import read_looks
 
 from tracecode.access import Access, Asker
 from tracecode.client import CallInvalid, LedgerClient, NotKnown
+from tracecode.client.actor import name_actor
 from tracecode.document import DocumentKind
 from tracecode.engine.store_engine import StoreEngine
 from tracecode.errors import AccessDenied, FieldInvalid, GrantsInvalid, StorageFull
@@ -55,6 +56,7 @@ from tracecode.history import History, list_columns
 from tracecode.ledger import Ledger, read_key
 from tracecode.masks import mask_complaint
 from tracecode.v1 import (
+    case_pb2,
     case_service_pb2,
     case_service_pb2_grpc,
     code_pb2,
@@ -622,6 +624,39 @@ def ask_complaints(address: str) -> None:
     assert "not in the file of grants" in refused.stderr
 
 
+def open_cases(address: str) -> None:
+    """Open cases on a complaint about two sellers: without saying against whom, by who may see one of them,
+    by who may see both, and by nobody; and by who says it himself."""
+    request = case_service_pb2.OpenCaseRequest(
+        actor="张三", title="投诉", origin=case_pb2.CASE_ORIGIN_TIP_OFF
+    )
+    request.tip_off.summary = "并非本人购药"
+    with grpc.insecure_channel(address) as channel:
+        complaint = consumer_service_pb2.FileComplaintRequest(
+            code=code(1), kind=COMPLAINT_KIND_SALE_NOT_MINE, request_id="q1", person_token="somebody"
+        )
+        consumers = consumer_service_pb2_grpc.ConsumerServiceStub(channel)
+        filed = consumers.FileComplaint(complaint, timeout=20)
+        request.tip_off.complaint_sequences.append(filed.complaint_sequence)
+        stub = case_service_pb2_grpc.CaseServiceStub(channel)
+        for metadata in ([], [("tracecode-actor", "")], name_actor("nobody"), name_actor("王芳")):
+            with pytest.raises(grpc.RpcError) as raised:
+                stub.OpenCase(request, metadata=metadata, timeout=20)
+            assert read_error(raised.value) == (grpc.StatusCode.PERMISSION_DENIED, "ACCESS_DENIED")
+            assert SHOP not in str(raised.value)
+        assert not stub.ListCases(case_service_pb2.ListCasesRequest(), timeout=20).cases
+        request.institution_code = FAR
+        assert stub.OpenCase(request, timeout=20).case.institution_code == FAR
+    request.ClearField("institution_code")
+    with LedgerClient(address, actor="all", reason="复核", deadline_seconds=20) as client:
+        assert client.cases.open_case(request).institution_code == SHOP
+    arguments = ("case", "open", "投诉", "--server", address, "--complaint", str(filed.complaint_sequence))
+    assert SHOP in run(*arguments, "--actor", "all").stdout
+    refused = run(*arguments, "--actor", "王芳")
+    assert refused.exit_code == 2
+    assert "name the institution" in refused.stderr
+
+
 DAY_AT_TWO = [
     receipt(SHOP, "R1", NOON, line(code(1))),
     sale(SHOP, "S1", NOON + 60, line(code(1))),
@@ -709,6 +744,27 @@ def test_complaints_are_told_as_far_as_grants_reach(tmp_path: Path) -> None:
     looks = [journal_pb2.JournalEntry.FromString(value).access_record for value in entries]
     assert [(look.actor, look.method.rpartition(".")[2], look.reason) for look in looks if look.method] == [
         (actor, "ListComplaints", "复核") for actor in ("all", "王芳", "王芳", "all", "王芳")
+    ]
+
+
+def test_a_case_on_a_complaint_tells_no_more_than_the_list_of_complaints(tmp_path: Path) -> None:
+    """Pins that the seller is taken from a complaint only for who is told of him when he lists it, that no
+    case is opened otherwise, and that taking him is recorded."""
+    (tmp_path / "grants.toml").write_text(GRANTS)
+    with ServerThread(
+        clock_ns, data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml"
+    ) as server:
+        server.ledger.import_institutions(INSTITUTIONS)
+        server.ledger.import_products(PRODUCTS)
+        server.ledger.record(DAY_AT_TWO)
+        open_cases(server.address)
+        entries = server.ledger.engine.entries(0, 1_000)
+    looks = [journal_pb2.JournalEntry.FromString(value).access_record for value in entries]
+    assert [(look.actor, look.method.rpartition(".")[2], look.reason) for look in looks if look.method] == [
+        ("王芳", "OpenCase", ""),
+        ("all", "OpenCase", "复核"),
+        ("all", "OpenCase", ""),
+        ("王芳", "OpenCase", ""),
     ]
 
 

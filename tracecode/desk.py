@@ -33,9 +33,11 @@ from tracecode.cases.case import (
 from tracecode.document import NS, check_institution_code
 from tracecode.engine.contract import DeskAnswer, Engine
 from tracecode.engine.desk import QUESTION_BYTES_MAX
-from tracecode.errors import FieldInvalid, NotFound
+from tracecode.errors import AccessDenied, FieldInvalid, NotFound
+from tracecode.grants import Reach
+from tracecode.masks import mask_complaint
 from tracecode.paging import page_size, read_page_token, write_page_token
-from tracecode.v1 import case_pb2, case_service_pb2, document_pb2, journal_pb2
+from tracecode.v1 import case_pb2, case_service_pb2, complaint_pb2, document_pb2, journal_pb2
 
 SCAN_CASES = 1_000
 """Cases read at once while one looks for those that a filter lets through."""
@@ -44,6 +46,8 @@ SCANNED_CASES_MAX = 50_000
 """Cases looked at for one page: it may come back short, with a token to go on from."""
 
 DIVISION_DIGITS = 6
+
+SEES_NOTHING = Reach("", ())
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -70,11 +74,14 @@ class Desk:
 
     # Cases.
 
-    def open_case(self, request: case_service_pb2.OpenCaseRequest) -> case_pb2.Case:
-        """Open a case; the same request_id of the same actor gets the same case. Raises FieldInvalid,
-        FindingInCase."""
+    def open_case(
+        self, request: case_service_pb2.OpenCaseRequest, reach: Reach = SEES_NOTHING
+    ) -> case_pb2.Case:
+        """Open a case; the same request_id of the same actor gets the same case. `reach` is what the caller
+        may see, where the seller is to be taken from a complaint (`takes_seller`). Raises FieldInvalid,
+        FindingInCase, AccessDenied."""
         check_references("findings", request.findings)
-        institution_code = request.institution_code or self._institution_of(request)
+        institution_code = request.institution_code or self._institution_of(request, reach)
         check_institution_code("institution_code", institution_code)
         institution = self._engine.institution(institution_code)
         division_code = institution_code[1:7] if institution is None else institution.division_code
@@ -92,14 +99,21 @@ class Desk:
         )
         return self._change(event)
 
-    def _institution_of(self, request: case_service_pb2.OpenCaseRequest) -> str:
+    def _institution_of(self, request: case_service_pb2.OpenCaseRequest, reach: Reach) -> str:
         sequences = [each.sequence for each in request.findings] or [*request.tip_off.complaint_sequences]
         if not sequences:
             raise FieldInvalid("institution_code", "is required where there are no findings")
         values = self._engine.entries(sequences[0] - 1, 1) if sequences[0] else []
         entry = journal_pb2.JournalEntry.FromString(values[0]) if values else journal_pb2.JournalEntry()
         if entry.HasField("complaint"):
-            return next(iter(entry.complaint.institution_codes), "")
+            record = complaint_pb2.ComplaintRecord(complaint=entry.complaint)
+            mask_complaint(record, reach)
+            # The case would tell of whom it is to who is not told when he lists complaints.
+            if not record.complaint.institution_codes and not reach.covers_all:
+                raise AccessDenied(
+                    f"{reach.actor!r} may not see of whom complaint {sequences[0]} is; name the institution"
+                )
+            return next(iter(record.complaint.institution_codes), "")
         return document_pb2.Document.FromString(entry.document.document).institution_code
 
     def get_case(self, case_number: str) -> case_pb2.Case:
@@ -252,6 +266,11 @@ class Desk:
                 future.set_result(answer)
             else:
                 future.set_exception(answer)
+
+
+def takes_seller(request: case_service_pb2.OpenCaseRequest) -> bool:
+    """Whether the case is to be against whom a complaint is about, without naming him."""
+    return bool(not request.institution_code and not request.findings and request.tip_off.complaint_sequences)
 
 
 def _event(

@@ -6,15 +6,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from tracecode.access import Access, Asker
 from tracecode.cases.case import ACTOR_BYTES_MAX, NOTE_BYTES_MAX, check_text
+from tracecode.desk import SEES_NOTHING, takes_seller
 from tracecode.errors import FieldInvalid
 from tracecode.evidence_bundle import write_bundle
 from tracecode.ledger import Ledger
-from tracecode.v1 import case_service_pb2
+from tracecode.v1 import case_pb2, case_service_pb2
 from tracecode_server.asker import name_asker
 from tracecode_server.method import PEER
 from tracecode_server.read_pool import ReadPool
 
 EXPORT_EVIDENCE = "tracecode.v1.CaseService.ExportEvidence"
+OPEN_CASE = "tracecode.v1.CaseService.OpenCase"
 LIST_COMPLAINTS = "tracecode.v1.CaseService.ListComplaints"
 
 
@@ -28,8 +30,17 @@ class CaseService:
         self._reads = reads
 
     async def OpenCase(self, request: case_service_pb2.OpenCaseRequest) -> case_service_pb2.OpenCaseResponse:
-        case = await self._reads.run(self._desk.open_case, request)
+        case = await self._reads.run(self._open_case, name_asker(), request)
         return case_service_pb2.OpenCaseResponse(case=case)
+
+    def _open_case(self, asker: Asker, request: case_service_pb2.OpenCaseRequest) -> case_pb2.Case:
+        reach = SEES_NOTHING
+        if takes_seller(request):
+            # Only whom it rests on: what else is asked for stands in the case.
+            question = case_service_pb2.OpenCaseRequest(title=request.title)
+            question.tip_off.complaint_sequences.extend(request.tip_off.complaint_sequences)
+            reach = self._access.look(asker, OPEN_CASE, question)
+        return self._desk.open_case(request, reach)
 
     async def GetCase(self, request: case_service_pb2.GetCaseRequest) -> case_service_pb2.GetCaseResponse:
         case = await self._reads.run(self._desk.get_case, request.case_number)

@@ -77,7 +77,7 @@ NAMED_METHODS = frozenset(
     for service in SERVICES
     for method in service.methods
     if service.name in NAMED_SERVICES
-    or method.full_name == "tracecode.v1.CaseService.ListComplaints"
+    or (service.name == "CaseService" and method.name in ("OpenCase", "ListComplaints"))
     or (
         service.name == "LedgerService"
         and method.name in ("GetCode", "ListCodeEvents", "GetDocument", "ListStock")

@@ -37,7 +37,8 @@ class CaseClient:
     def __init__(
         self, channel: grpc.Channel, deadline_seconds: float, attempt: Attempt, metadata: Metadata = None
     ) -> None:
-        """The channel stays the caller's to close. `metadata` names who asks, for complaints."""
+        """The channel stays the caller's to close. `metadata` names who asks, where complaints tell of
+        whom they are."""
         self._stub = case_service_pb2_grpc.CaseServiceStub(channel)
         self._deadline_seconds = deadline_seconds
         self._attempt = attempt

@@ -97,7 +97,7 @@ class OpenCaseRequest(_message.Message):
     title: _builtins.str
     origin: _case_pb2.CaseOrigin.ValueType
     institution_code: _builtins.str
-    """Empty = the institution of the first finding."""
+    """Empty = the institution of the first finding, or the first seller of whom the first complaint is."""
     owner: _builtins.str
     """Empty = by the area grid."""
     note: _builtins.str

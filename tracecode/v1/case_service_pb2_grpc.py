@@ -102,6 +102,8 @@ class CaseServiceServicer:
 
     def OpenCase(self, request, context):
         """Opens a case on findings or a tip-off. A finding is in at most one case that is not closed.
+        Where it rests on complaints alone and names no institution, who asks is named as for ListComplaints, the look
+        is recorded, and PERMISSION_DENIED is who is not told there of whom the first complaint is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

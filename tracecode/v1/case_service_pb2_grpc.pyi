@@ -37,7 +37,10 @@ class CaseServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CaseServiceAsyncStub: ...
     OpenCase: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.OpenCaseRequest, _case_service_pb2.OpenCaseResponse]
-    """Opens a case on findings or a tip-off. A finding is in at most one case that is not closed."""
+    """Opens a case on findings or a tip-off. A finding is in at most one case that is not closed.
+    Where it rests on complaints alone and names no institution, who asks is named as for ListComplaints, the look
+    is recorded, and PERMISSION_DENIED is who is not told there of whom the first complaint is.
+    """
     GetCase: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.GetCaseRequest, _case_service_pb2.GetCaseResponse]
     ListCases: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.ListCasesRequest, _case_service_pb2.ListCasesResponse]
     """The newest first."""
@@ -70,7 +73,10 @@ class CaseServiceAsyncStub(CaseServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     OpenCase: _aio.UnaryUnaryMultiCallable[_case_service_pb2.OpenCaseRequest, _case_service_pb2.OpenCaseResponse]  # type: ignore[assignment]
-    """Opens a case on findings or a tip-off. A finding is in at most one case that is not closed."""
+    """Opens a case on findings or a tip-off. A finding is in at most one case that is not closed.
+    Where it rests on complaints alone and names no institution, who asks is named as for ListComplaints, the look
+    is recorded, and PERMISSION_DENIED is who is not told there of whom the first complaint is.
+    """
     GetCase: _aio.UnaryUnaryMultiCallable[_case_service_pb2.GetCaseRequest, _case_service_pb2.GetCaseResponse]  # type: ignore[assignment]
     ListCases: _aio.UnaryUnaryMultiCallable[_case_service_pb2.ListCasesRequest, _case_service_pb2.ListCasesResponse]  # type: ignore[assignment]
     """The newest first."""
@@ -106,7 +112,10 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _case_service_pb2.OpenCaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_case_service_pb2.OpenCaseResponse, _abc.Awaitable[_case_service_pb2.OpenCaseResponse]]:
-        """Opens a case on findings or a tip-off. A finding is in at most one case that is not closed."""
+        """Opens a case on findings or a tip-off. A finding is in at most one case that is not closed.
+        Where it rests on complaints alone and names no institution, who asks is named as for ListComplaints, the look
+        is recorded, and PERMISSION_DENIED is who is not told there of whom the first complaint is.
+        """
 
     @_abc_1.abstractmethod
     def GetCase(

@@ -120,8 +120,8 @@ def open_(
         request.tip_off.complaint_sequences.extend(complaint)
         request.tip_off.summary = tip_off or f"追溯码投诉 {len(complaint)} 件"
         request.tip_off.channel = tip_off_channel or "追溯码查询"
-    with _open_desk(server) as desk:
-        _show_case(desk.open_case(request), as_json, language)
+    with open_desk(server, actor) as client:
+        _show_case(client.cases.open_case(request), as_json, language)
 
 
 @case_app.command("show")
