@@ -256,6 +256,36 @@ def test_the_command_screens_a_ledger_beside_its_service(
     assert not (out / "files").exists()
 
 
+def test_the_command_and_the_service_keep_their_screenings_apart(ledger: Path, tmp_path: Path) -> None:
+    """Pins that what the command wrote is no run of the service, neither in its list nor in its numbers nor
+    among the old ones that it removes; and that the command touches no run of the service, not even of
+    division 3702 the one with that number."""
+    directory = tmp_path / "ledger"
+    shutil.copytree(ledger, directory)
+    request = RunRequest(date.fromisoformat(PERIOD[0]), date.fromisoformat(PERIOD[1]), models=RING[:1])
+    runs = open_runs(directory)
+    runs.folder_of("20261217-20270110-3701").mkdir(parents=True)
+    noted = create_run(directory, request, datetime.now(UTC))
+    (runs.folder_of(noted.name) / "files").mkdir()
+    written = set()
+    for division in ("", "3702"):
+        asked = ("screen", str(directory), "--from", PERIOD[0], "--to", PERIOD[1], "--division", division)
+        found = run(*asked, "--json")
+        assert found.exit_code in (ExitCode.OK, ExitCode.FINDINGS), found.stderr
+        written.add(Path(json.loads(found.stdout)["directory"]).name)
+
+    assert written == {"command-20261217-20270110", "command-20261217-20270110-3702"}
+    assert {path.name for path in runs.folder_of(noted.name).iterdir()} == {"screening.json", "files"}
+    second = create_run(directory, request, datetime.now(UTC))
+    names = ["20261217-20270110-3703", "20261217-20270110-3702"]
+    assert [second.name, noted.name] == [each.name for each in runs.list_all()] == names
+    for name in names:
+        runs.end(name, RunState.CANCELLED, datetime.now(UTC))
+    runs.drop_old(0)
+    assert written < {path.name for path in (directory / "screening").iterdir()}
+    assert not runs.list_all()
+
+
 def test_a_snapshot_outlives_the_files_it_was_made_of(ledger: Path, tmp_path: Path) -> None:
     """Pins that the views may remove their files while a run reads them, and that days and divisions that are
     not asked for are left out."""

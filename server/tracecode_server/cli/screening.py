@@ -63,7 +63,8 @@ def screen(
             "--out",
             "-o",
             metavar="DIR",
-            help="Where leads and scores go; the same folder resumes. Default: DIR/screening/<period>.",
+            help="Where leads and scores go; the same folder resumes. "
+            "Default: DIR/screening/command-<period>.",
             show_default=False,
         ),
     ] = None,
@@ -85,10 +86,11 @@ def screen(
     as_json: JsonOption = False,
 ) -> None:
     """Compare institutions and persons with their peers; the results are leads 线索, never penalties."""
-    period = f"{first:%Y%m%d}-{last:%Y%m%d}" + (f"-{division}" if division else "")
+    # A name that no run of the service has: theirs are a period, maybe a division, and a number.
+    name = f"command-{first:%Y%m%d}-{last:%Y%m%d}" + (f"-{division}" if division else "")
     try:
         limits = Thresholds.load(thresholds) if thresholds is not None else Thresholds.default()
-        into = out or directory / "screening" / period
+        into = out or directory / "screening" / name
         if (directory / "views").is_dir():
             relations = take_snapshot(
                 directory,
