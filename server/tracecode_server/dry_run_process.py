@@ -18,8 +18,8 @@ from tracecode.dry_run import dry_run, to_message
 from tracecode.errors import TracecodeError
 from tracecode.rule_base import RuleBase
 from tracecode.v1 import rule_base_service_pb2
+from tracecode_server.child import NICENESS
 
-NICENESS = 10
 SAY_SECONDS = 0.2
 
 

@@ -7,7 +7,6 @@ and leaves signals to that one: whoever stops the service by a signal to all its
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import logging
 import os
@@ -19,13 +18,11 @@ from typing import Any
 import uvloop
 
 from tracecode_server.call_figures import CallFigures
+from tracecode_server.child import end_with_parent
 from tracecode_server.engine_link import EngineLink, build_services
 from tracecode_server.listener import Listener
 from tracecode_server.log import LibraryLog, build_log
 from tracecode_server.settings import Settings
-
-# prctl: the system ends this process with its parent, even when it can no longer see the link close.
-PR_SET_PDEATHSIG = 1
 
 
 async def serve(descriptor: int) -> int:
@@ -70,7 +67,8 @@ def main() -> int:
     """Serve; returns the exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Even when it can no longer see the link close.
+    end_with_parent()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(int(sys.argv[1])))
 

@@ -6,7 +6,6 @@ there and leaves. It lives no longer than the service.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -21,12 +20,10 @@ from tracecode.proof import key
 from tracecode.proof.audit import open_journal
 from tracecode.proof.integrator import STEP_ENTRIES, Integrator, LogRefused
 from tracecode.proof.note import NoteInvalid
+from tracecode_server.child import NICENESS, end_with_parent
 from tracecode_server.log import build_log
 from tracecode_server.settings import Settings
 
-PR_SET_PDEATHSIG = 1
-# Whoever sells goes first.
-NICENESS = 10
 # How often the journal is looked at for new entries: seldom, since to look at many at once is cheap.
 POLL_SECONDS = 0.2
 REFUSED = 2
@@ -84,7 +81,7 @@ def main() -> int:
     """Follow; returns the exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     os.nice(NICENESS)
     settings = Settings.model_validate_json(sys.stdin.readline())
     return follow(settings, build_log(settings.log_level, sys.stderr))

@@ -6,7 +6,6 @@ service, and when it is told to.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -15,24 +14,18 @@ from pathlib import Path
 
 from tracecode.errors import TracecodeError
 from tracecode.views.projector import Projector
+from tracecode_server.child import NICENESS, end_with_parent
 from tracecode_server.log import build_log
-
-# prctl: the system ends this process with its parent.
-PR_SET_PDEATHSIG = 1
-NICENESS = 10
 
 
 def main() -> int:
     """Follow until told to end; returns the exit status."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     # Ctrl-C in a terminal is the service's business; it tells this process when its calls are answered.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     os.nice(NICENESS)
-    if os.getppid() != parent:
-        return 1
     log = build_log("info", sys.stderr).bind(process="projector")
     try:
         with Projector(Path(sys.argv[1])) as projector:

@@ -6,7 +6,6 @@ ended by a signal at any time; started again it goes on from there, or begins an
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -15,21 +14,15 @@ from collections.abc import Callable
 import duckdb
 
 from tracecode.errors import TracecodeError
-
-# prctl: the system ends this process with its parent.
-PR_SET_PDEATHSIG = 1
-NICENESS = 10
+from tracecode_server.child import NICENESS, end_with_parent
 
 
 def execute(run: Callable[[], object]) -> int:
     """Do it, and say why if it fails; the exit status."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     # Ctrl-C in a terminal is the service's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
-    if os.getppid() != parent:
-        return 1
     try:
         run()
     except (TracecodeError, ValueError, OSError, duckdb.Error) as error:
