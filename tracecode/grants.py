@@ -64,6 +64,16 @@ class Reach:
         """Whether a division lies within."""
         return division_code.startswith(self.divisions)
 
+    def check(self, division_code: str) -> None:
+        """Raises AccessDenied where a division does not lie within."""
+        if not self.covers(division_code):
+            raise AccessDenied(f"{self.actor!r} may not see division {division_code!r}")
+
+    def check_all_of(self, beginning: str) -> None:
+        """Raises AccessDenied where not all divisions that begin so lie within."""
+        if not self.covers(beginning):
+            raise AccessDenied(f"{self.actor!r} may not see all of division {beginning or 'the country'!r}")
+
     @property
     def covers_all(self) -> bool:
         """Whether it is all of the country."""

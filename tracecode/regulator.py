@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from tracecode.access import Access, Asker
 from tracecode.document import check_institution_code
-from tracecode.errors import AccessDenied, NotFound
+from tracecode.errors import NotFound
 from tracecode.grants import Reach
 from tracecode.ledger import Ledger
 from tracecode.masks import division_of, mask_event, mask_finding, mask_status
@@ -75,9 +75,7 @@ class Regulator:
 
     def _check(self, asker: Asker, institution_code: str) -> None:
         check_institution_code("institution_code", institution_code)
-        reach = self._access.reach(asker)
-        if not reach.covers(division_of(institution_code)):
-            raise AccessDenied(f"{asker.actor!r} may not see division {division_of(institution_code)!r}")
+        self._access.reach(asker).check(division_of(institution_code))
 
     def _look(self, asker: Asker, method: str, question: Message) -> Reach:
         return self._access.look(asker, f"{_SERVICE}.{method}", question)

@@ -22,7 +22,7 @@ from tracecode.cases.case import CODE_BYTES_MAX, check_reference
 from tracecode.code import key_text
 from tracecode.counter_evidence import CHAIN_EVENTS_MAX, search
 from tracecode.document import EPOCH, NS, check_size, day_date, effective_time
-from tracecode.errors import AccessDenied, FieldInvalid, NotFound, Overloaded
+from tracecode.errors import FieldInvalid, NotFound, Overloaded
 from tracecode.finding import PROVISIONAL_SECONDS
 from tracecode.grants import Reach
 from tracecode.ledger import Ledger, read_key
@@ -164,8 +164,7 @@ class FindingService:
                 # That there is none is told, too.
                 self._record(asker, "GetFinding", request)
                 raise NotFound("no finding of WARN or more is known by this name")
-            if not reach.covers(found.division_code):
-                raise AccessDenied(f"{asker.actor!r} may not see division {found.division_code!r}")
+            reach.check(found.division_code)
             response.record.CopyFrom(_to_record(reader, found))
             response.as_of_sequence = reader.sequence
             for event in finding_states.list_events_of(reader, id, EVENTS_SHOWN):

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from tracecode.access import Access, Asker
 from tracecode.document import check_size
-from tracecode.errors import AccessDenied, DataLoss, FieldInvalid
+from tracecode.errors import DataLoss, FieldInvalid
 from tracecode.ledger import Ledger
 from tracecode.reports import FORMATS
 from tracecode.reports.runs import (
@@ -158,9 +158,7 @@ class ReportService:
         self._access.look(asker, f"{_SERVICE}.{method}", question)
 
     def _check(self, asker: Asker, division: str) -> None:
-        reach = self._access.reach(asker)
-        if not reach.covers(division):
-            raise AccessDenied(f"{reach.actor!r} may not see all of division {division or 'the country'!r}")
+        self._access.reach(asker).check_all_of(division)
 
     async def _find(self, name: str) -> ReportRun:
         """A report that the caller may see."""
