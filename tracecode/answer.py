@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tracecode.document import CHINA_SECONDS, NS, china_day
+from tracecode.document import NS
 from tracecode.finding import (
     PROVISIONAL_SECONDS,
     REGISTRY,
@@ -20,6 +20,7 @@ from tracecode.finding import (
     dress,
     to_message,
 )
+from tracecode.masks import mask_evidence
 from tracecode.v1 import finding_pb2
 
 DAY_SECONDS = 86_400
@@ -79,19 +80,9 @@ def answer_findings(
         dress(finding, now, final_time, asked=asked)
         if asker:
             for evidence in finding.evidence:
-                _mask(evidence, asker)
-
-
-def _mask(evidence: finding_pb2.Evidence, asker: str) -> None:
-    if not evidence.institution_code or evidence.institution_code == asker:
-        return
-    evidence.institution_code = ""
-    evidence.document_number = ""
-    evidence.sequence = 0
-    if evidence.HasField("business_time"):
-        # Business days are China's: what is left is their first second.
-        start = china_day(evidence.business_time.seconds) * DAY_SECONDS - CHINA_SECONDS
-        evidence.business_time.CopyFrom(Timestamp(seconds=start))
+                if evidence.institution_code and evidence.institution_code != asker:
+                    mask_evidence(evidence)
+                    evidence.sequence = 0
 
 
 def _plain(finding_type: FindingType) -> finding_pb2.Finding:

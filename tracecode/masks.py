@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tracecode.document import CHINA_SECONDS, china_day
 from tracecode.grants import Reach
 from tracecode.v1 import code_pb2, complaint_pb2, finding_pb2
 
-CHINA_SECONDS = 28_800
 DAY_SECONDS = 86_400
 
 
@@ -68,10 +68,15 @@ def mask_finding(finding: finding_pb2.Finding, reach: Reach) -> None:
     for evidence in finding.evidence:
         division = division_of(evidence.institution_code) or evidence.division_code
         if division and not reach.covers(division):
-            evidence.institution_code = ""
-            evidence.document_number = ""
-            if evidence.HasField("business_time"):
-                evidence.business_time.CopyFrom(day_time(evidence.business_time))
+            mask_evidence(evidence)
+
+
+def mask_evidence(evidence: finding_pb2.Evidence) -> None:
+    """Take from it who it is: division and day are left."""
+    evidence.institution_code = ""
+    evidence.document_number = ""
+    if evidence.HasField("business_time"):
+        evidence.business_time.CopyFrom(day_time(evidence.business_time))
 
 
 def mask_status(status: code_pb2.CodeStatus, reach: Reach) -> None:
@@ -82,8 +87,7 @@ def mask_status(status: code_pb2.CodeStatus, reach: Reach) -> None:
 
 def day_time(time: Timestamp) -> Timestamp:
     """The beginning of its day in China."""
-    day = (time.seconds + CHINA_SECONDS) // DAY_SECONDS
-    return Timestamp(seconds=day * DAY_SECONDS - CHINA_SECONDS)
+    return Timestamp(seconds=china_day(time.seconds) * DAY_SECONDS - CHINA_SECONDS)
 
 
 def _bare(finding: finding_pb2.Finding) -> finding_pb2.Finding:
