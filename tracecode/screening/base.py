@@ -138,6 +138,12 @@ def make_macros(
         "CREATE OR REPLACE TEMP MACRO is_exempt(findings, drug_code) AS "
         f"list_has_any(findings, [{findings}]) OR {drugs}"
     )
+    # Whether a drug is of a list that names drugs by up to seven first letters.
+    beginnings = ", ".join(f"drug_code[:{length}]" for length in range(1, 8))
+    connection.execute(
+        "CREATE OR REPLACE TEMP MACRO is_of(drug_code, list) AS "
+        f"list_has_any([{beginnings}], CAST(list AS VARCHAR[]))"
+    )
 
 
 def find_year_before(first: date, last: date, lookback_days: int) -> tuple[date, date]:

@@ -14,8 +14,7 @@ MODEL = Model(
     sql="""
     WITH bought AS (
         SELECT person_token, institution_code, settlement, drug_code, amount, quantity,
-               list_has_any([drug_code[:1], drug_code[:2], drug_code[:3], drug_code[:4], drug_code[:5],
-                             drug_code[:6], drug_code[:7]], CAST($watch_list AS VARCHAR[])) AS watched
+               is_of(drug_code, $watch_list) AS watched
         FROM sale WHERE in_period AND insured AND person_token <> '' AND amount IS NOT NULL AND NOT exempt
     ), basket AS (
         SELECT person_token, (sum(amount) FILTER (watched) / sum(amount))::DOUBLE AS share,
@@ -39,8 +38,7 @@ MODEL = Model(
     SELECT subject, institution_code, sequence, code FROM led
     JOIN sale ON person_token = subject
     WHERE in_period AND insured AND sale.amount IS NOT NULL AND NOT exempt
-      AND list_has_any([drug_code[:1], drug_code[:2], drug_code[:3], drug_code[:4], drug_code[:5],
-                        drug_code[:6], drug_code[:7]], CAST($watch_list AS VARCHAR[]))
+      AND is_of(drug_code, $watch_list)
     """,
     why_zh=(
         "在 {institutions} 家机构购买 {drugs} 种重点药品共 {support} 盒、{watched_amount:.0f} 元，"

@@ -26,9 +26,8 @@ MODEL = Model(
     ), kept AS (
         SELECT person_token, drug_code, count(*) AS visits, sum(packs) AS packs,
                count(DISTINCT institution_code) AS institutions,
-               max(had * $pack_days - passed) - CASE WHEN list_has_any(
-                   [drug_code[:3], drug_code[:4], drug_code[:5], drug_code[:6]],
-                   CAST($chronic_list AS VARCHAR[])) THEN $chronic_days ELSE 0 END AS surplus
+               max(had * $pack_days - passed)
+                   - CASE WHEN is_of(drug_code, $chronic_list) THEN $chronic_days ELSE 0 END AS surplus
         FROM held GROUP BY person_token, drug_code HAVING sum(packs) >= $packs_min
     )
     SELECT person_token AS subject, max(surplus)::DOUBLE AS value, arg_max(visits, surplus) AS support,

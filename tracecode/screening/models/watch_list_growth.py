@@ -3,9 +3,7 @@
 from tracecode.screening.model import Kind, Model
 
 _WATCHED = """SELECT drug_code FROM sale GROUP BY drug_code
-        HAVING list_has_any([min(drug_code)[:1], min(drug_code)[:2], min(drug_code)[:3], min(drug_code)[:4],
-                             min(drug_code)[:5], min(drug_code)[:6], min(drug_code)[:7]],
-                            CAST($watch_list AS VARCHAR[]))"""
+        HAVING is_of(min(drug_code), $watch_list)"""
 """A condition on an aggregate is asked of each drug; DuckDB would ask one on the drug itself of each line."""
 
 MODEL = Model(
