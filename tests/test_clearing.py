@@ -40,6 +40,7 @@ from documents import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rule_rows import write_row
 
 from tracecode.document import day_date
 from tracecode.engine import records
@@ -163,11 +164,6 @@ def documents(draw: st.DrawFn) -> tuple[document_pb2.Document, int, str]:
     delay = int(str(draw(mostly(60, 49 * HOUR, -600, -120, 40 * DAY))))
     request_id = str(draw(mostly("", "q1", "q2")))
     return made, delay, request_id
-
-
-def write_row(kind: str, says: str) -> str:
-    """A row of any kind; `says` is TOML on one line each."""
-    return f'[[{kind}]]\n{says}\napprover = "a"\nreason = "r"\n'
 
 
 def write_rows(count: int, *, late_info_hours: int = 24) -> str:

@@ -30,6 +30,7 @@ from documents import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rule_rows import write_row
 from test_clearing import documents
 
 from tracecode.dry_run import dry_run
@@ -56,12 +57,7 @@ def candidate(rows: str = "", **thresholds: object) -> RuleBase:
 def row(findings: str, says: str, division: str = "") -> str:
     """An override."""
     where = f'divisions = ["{division}"]\n' if division else ""
-    return f'[[override]]\nfindings = ["{findings}"]\n{says}\n{where}approver = "a"\nreason = "r"\n'
-
-
-def for_some(kind: str, says: str) -> str:
-    """A row of a kind that names whom it is for."""
-    return f'[[{kind}]]\n{says}\napprover = "a"\nreason = "r"\n'
+    return write_row("override", f'findings = ["{findings}"]\n{where}{says}')
 
 
 CANDIDATES = {
@@ -70,22 +66,25 @@ CANDIDATES = {
     "nothing is refused": candidate(row("ALL", 'mode = "observe"')),
     "off": candidate(row("STOCK_NEVER_RECEIVED", 'severity = "OFF"', "1305")),
     "exempt": candidate(
-        '[[exemption]]\nkind = "EXEMPT_LOCAL"\nfindings = ["STOCK_NEVER_RECEIVED", "SWAP_PRODUCT"]\n'
-        f'drug_codes = ["{DRUG}"]\nstart_date = 2026-01-01\napprover = "a"\nreason = "r"\n'
+        write_row(
+            "exemption",
+            'kind = "EXEMPT_LOCAL"\nfindings = ["STOCK_NEVER_RECEIVED", "SWAP_PRODUCT"]\n'
+            f'drug_codes = ["{DRUG}"]\nstart_date = 2026-01-01',
+        )
     ),
     "other numbers": candidate(
         late_info_hours=72, future_skew_minutes=1, legacy_stock_until="2026-03-17", same_org_block_minutes=90
     ),
     "learns sooner": candidate(learn_sales=1, learn_institutions=1),
     "other numbers for some": candidate(
-        for_some("threshold", f'late_info_hours = 1\ninstitution_codes = ["{SHOP}"]')
-        + for_some("threshold", f'legacy_stock_until = 2026-06-01\ndrug_codes = ["{DRUG}"]')
-        + for_some(
+        write_row("threshold", f'late_info_hours = 1\ninstitution_codes = ["{SHOP}"]')
+        + write_row("threshold", f'legacy_stock_until = 2026-06-01\ndrug_codes = ["{DRUG}"]')
+        + write_row(
             "threshold", f'same_org_block_minutes = 90\nidentifiers = ["{ITEM}"]\ndivisions = ["1305"]'
         )
     ),
     "conditions of drugs": candidate(
-        for_some("drug_condition", f'code_required = false\nsplit_units_max = 0\ndrug_codes = ["{DRUG}"]')
+        write_row("drug_condition", f'code_required = false\nsplit_units_max = 0\ndrug_codes = ["{DRUG}"]')
     ),
 }
 

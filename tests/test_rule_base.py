@@ -10,8 +10,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import rule_rows
 from hypothesis import given
 from hypothesis import strategies as st
+from rule_rows import WHO
 
 from tracecode import rule_base as rule_base_module
 from tracecode.errors import RuleBaseInvalid
@@ -31,7 +33,6 @@ from tracecode.scope import RowPlace
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (ROOT / "tracecode/rule_base.toml").read_text(encoding="utf-8")
 DAY = date(2026, 3, 1)
-WHO = 'approver = "a"\nreason = "r"\n'
 
 
 def parse(rows: str) -> RuleBase:
@@ -41,18 +42,17 @@ def parse(rows: str) -> RuleBase:
 
 def write_override(**values: str) -> str:
     """A row in TOML; the values are TOML themselves."""
-    return "[[override]]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()) + WHO
+    return write_row("override", **values)
 
 
 def write_exemption(**values: str) -> str:
     """A row in TOML; the values are TOML themselves."""
-    values = {"kind": '"EXEMPT_LOCAL"', "start_date": "2026-01-01", **values}
-    return "[[exemption]]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()) + WHO
+    return write_row("exemption", **{"kind": '"EXEMPT_LOCAL"', "start_date": "2026-01-01", **values})
 
 
-def write_row(kind: str, **values: str) -> str:
+def write_row(kind: str, /, **values: str) -> str:
     """A row of any kind in TOML; the values are TOML themselves."""
-    return f"[[{kind}]]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()) + WHO
+    return rule_rows.write_row(kind, "\n".join(f"{name} = {value}" for name, value in values.items()))
 
 
 # --- what is shipped ----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from documents import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rule_rows import write_row
 from test_clearing import LEFT_ROW, compare, documents
 
 from tracecode.engine.contract import Engine, Submission, Submissions
@@ -44,8 +45,7 @@ def rule_base(version: str, severity: str, **thresholds: int) -> RuleBase:
     numbers = "".join(f"{name} = {value}\n" for name, value in thresholds.items())
     return RuleBase.parse(
         f'version = "{version}"\n[thresholds]\n{numbers}'
-        f'[[override]]\nfindings = ["LATE_UPLOAD", "DUP_SALE_CROSS_ORG"]\nseverity = "{severity}"\n'
-        'approver = "a"\nreason = "r"\n',
+        + write_row("override", f'findings = ["LATE_UPLOAD", "DUP_SALE_CROSS_ORG"]\nseverity = "{severity}"'),
         version,
     )
 

@@ -24,6 +24,7 @@ from documents import (
     sale,
     sale_return,
 )
+from rule_rows import write_row
 
 from tracecode.engine.contract import Submission, Submissions
 from tracecode.engine.memory import MemoryEngine
@@ -39,8 +40,7 @@ def write_base(*rows: str) -> RuleBase:
     """The shipped rule base with rows; each begins with its kind."""
     text = RuleBase.default().text.replace('version = "2026.1"', 'version = "rows"')
     for row in rows:
-        kind, says = row.split("\n", 1)
-        text += f'\n[[{kind}]]\n{says}\napprover = "a"\nreason = "r"\n'
+        text += "\n" + write_row(*row.split("\n", 1))
     return RuleBase.parse(text, "a test")
 
 
