@@ -523,6 +523,41 @@ cdef class Store:
             self.reading -= 1
         return result
 
+    def code_events(self, bytes key not None, list codes not None, list sequences not None):
+        """What durable entries tell of a code, each as a serialized CodeEvent without texts and what only a
+        fold knows; None of one that is not plain: read it. `codes`: serialized canonical texts under which
+        findings about the box stand."""
+        cdef lmdb.Txn *txn = NULL
+        cdef vector[string_view] names
+        cdef string event
+        cdef bytes code
+        cdef uint64_t sequence
+        cdef int failed
+        for code in codes:
+            names.push_back(view_of(code))
+        events = []
+        self._check_open()
+        self.reading += 1
+        try:
+            failed = self.begin_read(self.journal_env, &txn)
+            if failed != 0:
+                raise lmdb_error(failed, f"reading {self.directory}/journal")
+            self._lock_open()
+            try:
+                for sequence in sequences:
+                    if write_code_event(self, txn, sequence, view_of(key), names, &event):
+                        events.append(bytes_of(view_of_string(event)))
+                    else:
+                        events.append(None)
+            finally:
+                self.end_find()
+                self.mutex.unlock()
+        finally:
+            if txn != NULL:
+                lmdb.txn_abort(txn)
+            self.reading -= 1
+        return events
+
     def leaf_hashes(self, uint64_t after, size_t limit):
         """The Merkle leaf hashes of the durable entries after+1 .. after+limit, as far as they exist, one
         behind the other. Raises DataLoss as `entries` does."""

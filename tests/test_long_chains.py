@@ -24,8 +24,8 @@ from documents import (
 )
 
 from tracecode import fsck
+from tracecode._native import Store as NativeStore
 from tracecode.engine import chain_order, index, judge, records, store_engine
-from tracecode.engine.index import Store
 from tracecode.engine.lmdb import LmdbEngine, open_to_read
 from tracecode.engine.memory import MemoryEngine, MemoryStore
 from tracecode.errors import DocumentRejected, EngineStopped
@@ -113,7 +113,7 @@ def names(verdict: finding_pb2.Verdict) -> set[str]:
 class CountedStore:
     """A store that notes which entries are read."""
 
-    def __init__(self, store: Store, reads: set[int]) -> None:
+    def __init__(self, store: NativeStore, reads: set[int]) -> None:
         self._store = store
         self._reads = reads
 
@@ -122,12 +122,18 @@ class CountedStore:
         self._reads.add(sequence)
         return self._store.entry(sequence)
 
+    def code_events(self, key: bytes, codes: list[bytes], sequences: list[int]) -> list[bytes | None]:
+        """As the store tells of them."""
+        self._reads.update(sequences)
+        return self._store.code_events(key, codes, sequences)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
 
 def test_engines_agree_on_a_long_chain_and_replay_gives_the_same_index(tmp_path: Path) -> None:
-    """Pins that what is read of the chain is the same before and after an entry is in the journal."""
+    """Pins that what is read of the chain is the same before and after an entry is in the journal, and its
+    pages the same by both."""
     memory = open_ledger("memory", tmp_path)
     lmdb = open_ledger("lmdb", tmp_path / "ledger")
     for seed in range(3):
@@ -138,6 +144,8 @@ def test_engines_agree_on_a_long_chain_and_replay_gives_the_same_index(tmp_path:
                 document.deletion.deleted_document_number += f"-{seed}"
         assert tell(memory, day) == tell(lmdb, day)
     assert memory.engine.entries(0, 10_000) == lmdb.engine.entries(0, 10_000)
+    # One tells of plain entries natively, the other of none.
+    assert list_all(memory, 9) == list_all(lmdb, 9)
     lmdb.close()
 
     report = fsck.check(tmp_path / "ledger")
@@ -192,7 +200,9 @@ def test_a_page_of_a_long_chain_reads_the_entries_on_it_only(
         assert isinstance(engine, LmdbEngine)
         reads: set[int] = set()
         entry = engine.native.entry
-        monkeypatch.setattr(engine.index, "store", CountedStore(engine.native, reads))
+        counted = CountedStore(engine.native, reads)
+        monkeypatch.setattr(engine.index, "store", counted)
+        monkeypatch.setattr(engine, "native", counted)
         page = ledger.list_code_events(
             ledger_service_pb2.ListCodeEventsRequest(code=code(1), page_size=size, page_token=token)
         )

@@ -8,7 +8,7 @@ index does not hold yet are applied again.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from itertools import accumulate, product
 from pathlib import Path
@@ -113,6 +113,11 @@ class LmdbEngine(StoreEngine):
             return verdicts
 
         return clear
+
+    def _tell_plain(
+        self, key: bytes, codes: Collection[str], sequences: Sequence[int]
+    ) -> Sequence[bytes | None]:
+        return self.native.code_events(key, [code.encode() for code in codes], list(sequences))
 
     def free_dead_readers(self) -> int:
         """Free what processes hold that died while they read; how many there were."""
