@@ -212,7 +212,7 @@ def day_date(day: int) -> date:
 _INSTITUTION_CODE = re.compile(r"[A-Z][0-9]{11}")
 _QUANTITY = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4})?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_KINDS = {
+KINDS = {
     "sale": DocumentKind.SALE,
     "sale_return": DocumentKind.SALE_RETURN,
     "receipt": DocumentKind.RECEIPT,
@@ -241,7 +241,7 @@ def read_document(content: bytes | document_pb2.Document) -> Document:
 
 def freeze_document(message: document_pb2.Document) -> Document:
     """Freeze a document that was checked before, such as one of the journal."""
-    kind = _KINDS[message.WhichOneof("content") or ""]
+    kind = KINDS[message.WhichOneof("content") or ""]
     before_settlement = insured = False
     settlement_id = visit_number = person = sale_document_number = ""
     change_type = deleted_type = 0
@@ -306,7 +306,7 @@ def _check(message: document_pb2.Document) -> None:
     field = message.WhichOneof("content")
     if field is None:
         raise FieldInvalid("document.content", "set one of sale, sale_return, receipt, ... to say its kind")
-    kind = _KINDS[field]
+    kind = KINDS[field]
     check_institution_code("document.institution_code", message.institution_code)
     _check_text("document.document_number", message.document_number, 64, required=True)
     _check_text("document.corrects_document_number", message.corrects_document_number, 64)

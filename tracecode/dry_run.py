@@ -3,9 +3,10 @@
 The journal is told again, document by document in its order and with its receive times, to a ledger in a
 passing folder that judges by the candidate. What stands of each document in the end, there and in the
 journal, is compared: what would be found more, what would be gone, what would weigh otherwise, what would be
-refused or no more. The journal is only read, beside the service if one has it open.
+refused or no more. What the candidate cannot reach (tracecode/reach.py) is not told. The journal is only
+read, beside the service if one has it open.
 
-Memory grows with the journal by sixteen bytes an entry, and some hundred for each document that was ever
+Memory grows with the journal by some thirty bytes an entry, and some hundred for each document that was ever
 revised or would be judged otherwise.
 """
 
@@ -20,12 +21,14 @@ from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from tracecode.code import read_scan
 from tracecode.document import NS
 from tracecode.engine.contract import Submissions
 from tracecode.engine.index import Store
 from tracecode.engine.lmdb import LmdbEngine, open_to_read
 from tracecode.errors import DataLoss, DocumentRejected, TracecodeError
 from tracecode.finding import FindingType, Mode, Severity
+from tracecode.reach import Reach, find_reach
 from tracecode.rule_base import Activation, RuleBase
 from tracecode.v1 import document_pb2, finding_pb2, journal_pb2, rule_base_service_pb2
 
@@ -104,7 +107,11 @@ class DryRunReport:
     entries: int
     seconds: float
     judged: int
-    """Documents that were judged by the rules; the native code cleared the others."""
+    """Documents that were judged by the rules; the native code cleared the others that were told."""
+    skipped: int
+    """Documents that were not told, since nothing that the candidate changes reaches them."""
+    whole: str
+    """Why the whole journal was told; empty = it was not."""
 
     @property
     def entries_per_second(self) -> float:
@@ -120,10 +127,12 @@ def dry_run(
     progress: Progress | None = None,
     scratch: Path | None = None,
     samples_max: int = SAMPLES_MAX,
+    skip: bool = True,
 ) -> DryRunReport:
     """Judge the documents of a data folder from entry `since` on by a candidate; what came before is judged
     as it stands. `progress` is told (entries done, entries in all) and may raise to stop. `scratch` is where
     the passing ledger is kept, as large as the data folder itself; None = where temporary files are.
+    `skip=False` tells all documents, also those that nothing the candidate changes reaches.
 
     Raises DataLoss, FileNotFoundError where there is no ledger, StorageFull.
     """
@@ -134,9 +143,17 @@ def dry_run(
         open_to_read(directory) as source,
         tempfile.TemporaryDirectory(prefix="tracecode-dry-run-", dir=scratch) as folder,
     ):
-        telling = _Telling(source, directory, Path(folder) / "ledger", candidate, max(since, 1))
+        since, until = max(since, 1), source.durable_sequence
+
+        def show(done: int) -> None:
+            # The journal is read twice and told once.
+            if progress is not None:
+                progress(min(done // 3, until), until)
+
+        reach = find_reach(source, until, since, candidate, show) if skip else Reach("asked for")
+        telling = _Telling(source, directory, Path(folder) / "ledger", candidate, since, until, reach)
         try:
-            telling.run(progress)
+            telling.run(lambda done: show(3 * done if reach.whole else 2 * until + done))
             changes = _Changes(samples_max)
             for sequence in sorted(telling.touched):
                 telling.first.subtract(telling.first_of(sequence))
@@ -166,6 +183,8 @@ def dry_run(
             entries=telling.until,
             seconds=time.monotonic() - started,
             judged=telling.judged,
+            skipped=telling.skipped,
+            whole=telling.reach.whole,
         )
 
 
@@ -205,6 +224,8 @@ def to_message(report: DryRunReport) -> rule_base_service_pb2.DryRunReport:
         entries=report.entries,
         seconds=report.seconds,
         judged=report.judged,
+        skipped=report.skipped,
+        whole=report.whole,
     )
 
 
@@ -219,11 +240,21 @@ class _Standing:
 class _Telling:
     """A journal that is told again to a ledger that judges by the candidate."""
 
-    def __init__(self, source: Store, data: Path, directory: Path, candidate: RuleBase, since: int) -> None:
+    def __init__(
+        self,
+        source: Store,
+        data: Path,
+        directory: Path,
+        candidate: RuleBase,
+        since: int,
+        until: int,
+        reach: Reach,
+    ) -> None:
         self.source = source
         self.data = data
         self.since = since
-        self.until = source.durable_sequence
+        self.until = until
+        self.reach = reach
         self.candidate = candidate
         first = self._entry(1)
         if not first.HasField("rule_base_change"):
@@ -236,18 +267,19 @@ class _Telling:
             overlay_bytes_max=OVERLAY_BYTES,
             sync=False,
         )
-        self.documents = self.judged = 0
+        self.documents = self.judged = self.skipped = 0
         self.first: Counter[FindingType] = Counter()
-        """Findings that the candidate's documents were first given in the journal."""
+        """Findings that documents were first given in the journal."""
         self.touched: dict[int, list[int]] = {}
         """Documents that may stand otherwise: their last revision in the journal and here, 0 = none."""
         # Both grow by eight bytes an entry.
         self._here_of = array("Q", [0, 1])
         self._source_of = array("Q", [0, 1])
         self._batch: list[journal_pb2.JournalEntry] = []
+        self._whole: dict[str, bool] = {}
 
-    def run(self, progress: Progress | None) -> None:
-        """Tell every entry. What `progress` raises goes through."""
+    def run(self, look: Callable[[int], None]) -> None:
+        """Tell every entry that is to be told. What `look` raises goes through."""
         done = 1
         while done < self.until:
             values = self.source.entries(done, min(DOCUMENTS_PER_STEP, self.until - done))
@@ -257,24 +289,38 @@ class _Telling:
                 self._tell(journal_pb2.JournalEntry.FromString(value))
             self._record()
             done += len(values)
-            if progress is not None:
-                progress(done, self.until)
+            look(done)
 
     def standing(self, sequence: int) -> tuple[document_pb2.Document, _Standing, _Standing]:
         """A touched document, what stands of it in the journal, and what would."""
         there, here = self.touched[sequence]
         entry = self._entry(sequence)
+        document = document_pb2.Document.FromString(entry.document.document)
+        findings = self._entry(there).revision.findings if there else entry.document.findings
+        before = _Standing(entry.document.outcome, findings)
+        if not self.reach.is_told(sequence):
+            return document, before, before
         own = self.engine.store.entry(self._here_of[sequence])
-        told = journal_pb2.JournalEntry.FromString(own or b"")
+        told = journal_pb2.JournalEntry.FromString(own or b"").document
         revised = journal_pb2.JournalEntry.FromString((self.engine.store.entry(here) if here else b"") or b"")
-        return (
-            document_pb2.Document.FromString(entry.document.document),
-            _Standing(
-                entry.document.outcome,
-                self._entry(there).revision.findings if there else entry.document.findings,
-            ),
-            _Standing(told.document.outcome, revised.revision.findings if here else told.document.findings),
-        )
+        after = _Standing(told.outcome, revised.revision.findings if here else told.findings)
+        if not self.reach.is_reached(sequence):
+            # It was told for the sake of some of its codes: of the others not all was told.
+            kept = [message for message in before.findings if not self._is_whole(message)]
+            now = [message for message in after.findings if self._is_whole(message)]
+            after = _Standing(before.outcome, kept + now)
+        return document, before, after
+
+    def _is_whole(self, message: finding_pb2.Finding) -> bool:
+        """The finding comes from the chain of a code that was told as a whole."""
+        if not message.revisable:
+            return False
+        whole = self._whole.get(message.code)
+        if whole is None:
+            events = self.engine.index.events(read_scan(message.code)[0].key)
+            whole = any(self.reach.is_reached(self._source_of[event.sequence]) for event in events)
+            self._whole[message.code] = whole
+        return whole
 
     def first_of(self, sequence: int) -> Counter[FindingType]:
         """What a document was first given in the journal."""
@@ -293,7 +339,13 @@ class _Telling:
             self.engine.change_rule_base(self.candidate, entry.receive_time_ns)
         content = entry.WhichOneof("content")
         if content == "document":
-            self._batch.append(entry)
+            self.documents += entry.sequence >= self.since
+            for message in entry.document.findings:
+                self.first[FindingType(message.type)] += 1
+            if self.reach.is_told(entry.sequence):
+                self._batch.append(entry)
+            else:
+                self.skipped += 1
             return
         if content == "revision":
             # Here it comes by itself, or not.
@@ -360,11 +412,7 @@ class _Telling:
 
     def _compare(self, entry: journal_pb2.JournalEntry, answer: finding_pb2.Verdict | bytes) -> None:
         cleared = isinstance(answer, bytes)
-        if entry.sequence >= self.since:
-            self.documents += 1
-            self.judged += not cleared
-        for message in entry.document.findings:
-            self.first[FindingType(message.type)] += 1
+        self.judged += not cleared and entry.sequence >= self.since
         if cleared and entry.document.cleared:
             # Then every rule is silent there and here, and the one notice of clearing is the same.
             return

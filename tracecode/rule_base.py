@@ -217,6 +217,11 @@ _NOTES: Final[Mapping[str, _Note]] = {
 }
 
 
+def judged_of(threshold: str) -> Judged:
+    """What a threshold is compared on, by its name."""
+    return _NOTES[threshold].judged
+
+
 def render_thresholds() -> str:
     """The thresholds with defaults, meaning and source as a table in Markdown."""
     lines = ["| threshold | default | meaning | source | compared of |", "|---|---|---|---|---|"]

@@ -50,6 +50,30 @@ class Scope(NamedTuple):
             count *= len(names) or 1
         return count
 
+    def meets(
+        self,
+        institution_code: str,
+        divisions: Iterable[str],
+        day: date | None,
+        drug_codes: Iterable[str],
+        identifiers: Iterable[str],
+    ) -> bool:
+        """Whether it may hold for one of several drugs and products, in one of several divisions; day None =
+        on whatever day."""
+        return (
+            (day is None or (self.start_date or date.min) <= day <= (self.end_date or date.max))
+            and (not self.divisions or any(each.startswith(self.divisions) for each in divisions))
+            and (
+                not self.institution_codes
+                or any(_fits(pattern, institution_code) for pattern in self.institution_codes)
+            )
+            and (
+                not self.drug_codes
+                or any(_fits(pattern, code) for code in drug_codes for pattern in self.drug_codes)
+            )
+            and (not self.identifiers or any(each in self.identifiers for each in identifiers))
+        )
+
     @property
     def names_nobody(self) -> bool:
         """It says at most on which days, so everybody is meant."""

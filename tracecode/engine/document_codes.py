@@ -6,7 +6,7 @@ sold. So the keys are found at once, by the native reader, and an event is made 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from functools import cached_property
@@ -138,13 +138,13 @@ def _find_codes(
     places: dict[bytes, list[_Place]] = {}
     relations: list[tuple[bytes, bytes]] = []
     for line in document.lines:
-        scanned = _keys_of_scans(line.scans)
+        scanned = keys_of_scans(line.scans)
         count = len({key for _, key in scanned})
         for scan, key in scanned:
             places.setdefault(key, []).append(_Place(line, scan, count, scanned=True))
         for package in line.packages:
-            parents = _keys_of_scans((package.scan,))
-            children = _keys_of_scans(package.child_scans)
+            parents = keys_of_scans((package.scan,))
+            children = keys_of_scans(package.child_scans)
             for scan, key in (*parents, *children):
                 places.setdefault(key, []).append(_Place(line, scan, 1, scanned=False))
             if len(parents) == 1:
@@ -152,7 +152,7 @@ def _find_codes(
     return places, tuple(relations)
 
 
-def _keys_of_scans(scans: tuple[str, ...]) -> list[tuple[str, bytes]]:
+def keys_of_scans(scans: Sequence[str]) -> list[tuple[str, bytes]]:
     """The keyed codes of scans, each with its scan; a scan may hold several."""
     found = []
     for scan, key in zip(scans, keys_of(list(scans)), strict=True):

@@ -474,6 +474,8 @@ class DryRunReport(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     JUDGED_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     since_sequence: _builtins.int
     until_sequence: _builtins.int
@@ -484,7 +486,11 @@ class DryRunReport(_message.Message):
     entries: _builtins.int
     seconds: _builtins.float
     judged: _builtins.int
-    """Documents that the rules judged; the others were cleared."""
+    """Documents that the rules judged; of the others that were told, native code cleared each."""
+    skipped: _builtins.int
+    """Documents that were not told, since nothing that the candidate changes reaches them."""
+    whole: _builtins.str
+    """Why the whole journal was told; empty = it was not."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindingChange]: ...
     @_builtins.property
@@ -506,10 +512,12 @@ class DryRunReport(_message.Message):
         entries: _builtins.int = ...,
         seconds: _builtins.float = ...,
         judged: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        whole: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "documents_changed", b"documents_changed", "entries", b"entries", "findings", b"findings", "institutions", b"institutions", "judged", b"judged", "newly_refused", b"newly_refused", "no_longer_refused", b"no_longer_refused", "seconds", b"seconds", "since_sequence", b"since_sequence", "until_sequence", b"until_sequence", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "documents_changed", b"documents_changed", "entries", b"entries", "findings", b"findings", "institutions", b"institutions", "judged", b"judged", "newly_refused", b"newly_refused", "no_longer_refused", b"no_longer_refused", "seconds", b"seconds", "since_sequence", b"since_sequence", "skipped", b"skipped", "until_sequence", b"until_sequence", "version", b"version", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

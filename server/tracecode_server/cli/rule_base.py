@@ -241,6 +241,8 @@ def _to_json(report: DryRunReport) -> dict[str, object]:
         "seconds": round(report.seconds, 3),
         "entriesPerSecond": round(report.entries_per_second),
         "judged": report.judged,
+        "skipped": report.skipped,
+        "whole": report.whole,
     }
 
 
@@ -287,6 +289,7 @@ def _print(report: DryRunReport) -> None:
         f"{report.documents_changed:,} of {report.documents:,} documents would stand otherwise; "
         f"{report.newly_refused:,} would be refused that were not, {report.no_longer_refused:,} no more",
         f"{report.entries:,} entries in {report.seconds:.1f} s: {report.entries_per_second:,.0f} entries/s, "
-        f"{report.judged:,} documents judged by the rules",
+        f"{report.judged:,} documents judged by the rules, {report.skipped:,} skipped"
+        + (f"; the whole journal was told: {report.whole}" if report.whole else ""),
     ):
         screen.print(Text(sentence), soft_wrap=True)
