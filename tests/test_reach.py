@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from documents import (
     DAY,
     DRUG,
@@ -240,3 +241,111 @@ def test_what_is_skipped_changes_no_count(
         event("changes" if made.documents_changed else "no change")
         whole = report(folder, candidate, since, skip=False)
         assert report(folder, candidate, since, skip=True) == whole
+
+
+TOUCHED = row("DUP_SALE_CROSS_ORG", 'severity = "WARN"')
+EARLY = write_row("threshold", f'late_info_hours = 0\ninstitution_codes = ["{FAR}"]')
+"""Everything that FAR sends is late, also what native code cleared."""
+
+APART = [
+    submission(receipt(SHOP, "R9", NOON, line(*map(code, range(91, 99))))),
+    *(submission(sale(SHOP, f"S{serial}", NOON + HOUR, line(code(serial)))) for serial in range(91, 99)),
+    submission(sale(QUIET, "S90", NOON + HOUR, line(code(90), split=True))),
+]
+TIES = {
+    "a code": (
+        [
+            submission(receipt(OTHER, "R1", NOON, line(code(1), code(2)))),
+            submission(sale(FAR, "S1", NOON + HOUR, line(code(1)))),
+            submission(sale(OTHER, "S2", NOON + 2 * HOUR, line(code(1)))),
+        ],
+        EARLY,
+    ),
+    "a receipt that came first": (
+        [
+            submission(receipt(FAR, "R1", NOON, line(code(1), code(2)))),
+            submission(sale(FAR, "S1", NOON + HOUR, line(code(1)))),
+        ],
+        EARLY,
+    ),
+    "a deletion": (
+        [
+            submission(receipt(FAR, "R1", NOON, line(code(1)))),
+            submission(sale(FAR, "S1", NOON + HOUR, line(code(1)))),
+            submission(sale(OTHER, "S2", NOON + 2 * HOUR, line(code(1)))),
+            submission(deletion(OTHER, "D1", NOON + 3 * HOUR, deletes="S2")),
+        ],
+        TOUCHED,
+    ),
+    "an unknown product": (
+        [
+            submission(sale((FAR, OTHER, QUIET)[i % 3], f"S{i}", NOON + i * HOUR, line(code(i, UNKNOWN))))
+            for i in range(1, 9)
+        ],
+        EARLY,
+    ),
+    "a package": (
+        [
+            submission(
+                receipt(
+                    SHOP,
+                    "R1",
+                    NOON,
+                    document_pb2.Line(
+                        drug_code=DRUG,
+                        codes=[code(1, MIDDLE)],
+                        quantity="1",
+                        packages=[document_pb2.Package(code=code(1, MIDDLE), child_codes=[code(1), code(2)])],
+                    ),
+                )
+            ),
+            submission(sale(OTHER, "S1", NOON + HOUR, line(code(1, MIDDLE)))),
+            submission(sale(FAR, "S2", NOON + 2 * HOUR, line(code(2)))),
+        ],
+        EARLY,
+    ),
+}
+
+
+@pytest.mark.parametrize("tie", TIES)
+def test_what_is_tied_to_a_changed_document_is_told_and_what_is_not_is_skipped(
+    tie: str, tmp_path: Path
+) -> None:
+    """Pins for each tie that the change is found whole, and that documents apart from it are left out."""
+    story, changed = TIES[tie]
+    engine = LmdbEngine(tmp_path / "ledger", RuleBase.parse('version = "1"', "1"), NOON * NS)
+    engine.import_products(PRODUCTS, NOON * NS)
+    engine.import_institutions(INSTITUTIONS, NOON * NS)
+    for each in [*APART, *story]:
+        engine.record(Submissions.of(each))
+    engine.close()
+    candidate = RuleBase.parse('version = "2"\n' + changed, "2")
+    made = dry_run(tmp_path / "ledger", candidate, scratch=tmp_path)
+    assert not made.whole
+    assert made.skipped == len(APART) - 1
+    assert made.documents_changed
+    whole = report(tmp_path, candidate, 1, skip=False)
+    assert report(tmp_path, candidate, 1, skip=True) == whole
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        ("[thresholds]\ntransit_days = 9", "transit_days is another for everybody"),
+        (
+            "".join(row("LATE_UPLOAD", f'mode = "observe"\nstart_date = 2{n:03}-01-01') for n in range(101)),
+            "101 rows",
+        ),
+    ],
+    ids=["a threshold", "many rows"],
+)
+def test_what_cannot_be_bounded_is_told_whole_with_the_reason(says: str, why: str, tmp_path: Path) -> None:
+    """Pins that nothing is skipped then, and that the report says why."""
+    engine = LmdbEngine(tmp_path / "ledger", RuleBase.parse('version = "1"', "1"), NOON * NS)
+    for each in APART:
+        engine.record(Submissions.of(each))
+    engine.close()
+    made = dry_run(tmp_path / "ledger", RuleBase.parse(f'version = "2"\n{says}', "2"), scratch=tmp_path)
+    assert why in made.whole
+    assert made.skipped == 0
+    assert made.documents == len(APART)
