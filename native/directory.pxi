@@ -118,6 +118,29 @@ cdef lmdb.Env *_open_environment(
     return env
 
 
+cdef extern from "damaged_map.h" namespace "tracecode" nogil:
+    cdef cppclass DamagedMap:
+        @staticmethod
+        bint install() noexcept
+        @staticmethod
+        void remember(const char *directory) noexcept
+        @staticmethod
+        void meet_assertion(const char *path) noexcept
+
+
+def end_on_damaged_map():
+    """From now on this process says which file it was, and ends with status 1, where LMDB cannot go on with
+    a page that changed in its map; else it ends by a signal. For a process of its own, not for a library."""
+    if not DamagedMap.install():
+        raise OSError("no handler for SIGBUS and SIGSEGV can be set")
+
+
+cdef void _meet_assertion(lmdb.Env *env, const char *message) noexcept nogil:
+    cdef const char *path = NULL
+    lmdb.env_get_path(env, &path)
+    DamagedMap.meet_assertion(path)
+
+
 cdef int _make_environment(bytes name, size_t map_size_bytes, unsigned int flags, lmdb.Env **made):
     """LMDB's return code; without an error `made` is open."""
     cdef lmdb.Env *env = NULL
@@ -125,6 +148,8 @@ cdef int _make_environment(bytes name, size_t map_size_bytes, unsigned int flags
     if code == 0:
         # Only a reader that finds no map size of its own in the file would keep LMDB's 1 MiB.
         code = lmdb.env_set_mapsize(env, map_size_bytes)
+    if code == 0:
+        code = lmdb.env_set_assert(env, _meet_assertion)
     if code == 0:
         code = lmdb.env_open(env, name, flags | lmdb.NO_TLS | lmdb.NO_READ_AHEAD, 0o600)
     if code != 0 and env != NULL:

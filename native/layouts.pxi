@@ -56,6 +56,18 @@ cdef extern from "page_walk.h" namespace "tracecode" nogil:
         string_view key
         string_view found
 
+cdef extern from "live_pages.h" namespace "tracecode" nogil:
+    cdef cppclass LivePages:
+        LivePages() noexcept
+        int begin(const void *inside, size_t page_bytes, uint64_t transaction, bint journal) noexcept
+        bint is_known() noexcept
+        int look(string_view key, string_view *stored) noexcept
+        bint next_meta_is_whole() noexcept
+        uint64_t hash_free_lists() noexcept
+        bint end_is_whole(uint64_t last_sequence) noexcept
+        int seek(string_view *key, string_view *stored) noexcept
+        int advance(string_view *key, string_view *stored) noexcept
+
 cdef extern from "clearing.h" namespace "tracecode" nogil:
     ctypedef struct CodeRecord:
         uint8_t state

@@ -604,6 +604,7 @@ cdef int extract_range(
     cdef lmdb.Val key, stored
     cdef uint64_t sequence = last[0] + 1
     cdef uint32_t crc
+    cdef uint64_t durable = store.durable
     cdef size_t done = 0
     cdef const char *data
     cdef int code = store.begin_read(store.journal_env, &txn)
@@ -633,7 +634,7 @@ cdef int extract_range(
             break
         code = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
     if code == lmdb.NOT_FOUND:
-        code = 0
+        code = 0 if sequence > durable else MISSING
     if cursor != NULL:
         lmdb.cursor_close(cursor)
     lmdb.txn_abort(txn)

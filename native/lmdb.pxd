@@ -28,6 +28,8 @@ cdef extern from * namespace "lmdb" nogil:
         unsigned int me_maxreaders, me_numreaders;
     };
 
+    typedef void (*AssertFunction)(MDB_env *env, const char *message);
+
     #define LMDB_FUNCTIONS(F) \\
         F(char *, version, (int *major, int *minor, int *patch)) \\
         F(char *, strerror, (int code)) \\
@@ -37,6 +39,8 @@ cdef extern from * namespace "lmdb" nogil:
         F(int, env_info, (MDB_env *env, MDB_envinfo *info)) \\
         F(int, env_stat, (MDB_env *env, MDB_stat *stat)) \\
         F(int, env_set_mapsize, (MDB_env *env, size_t size)) \\
+        F(int, env_get_path, (MDB_env *env, const char **path)) \\
+        F(int, env_set_assert, (MDB_env *env, AssertFunction function)) \\
         F(int, reader_check, (MDB_env *env, int *dead)) \\
         F(int, txn_begin, (MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn)) \\
         F(int, txn_commit, (MDB_txn *txn)) \\
@@ -106,6 +110,8 @@ cdef extern from * namespace "lmdb" nogil:
         const char *name
         void **pointer
 
+    ctypedef void (*AssertFunction "lmdb::AssertFunction")(Env *env, const char *message) noexcept nogil
+
     const Symbol *symbols
     const char *resolve(const char *path, const char **prefix_found) noexcept
 
@@ -117,6 +123,8 @@ cdef extern from * namespace "lmdb" nogil:
     int env_info(Env *env, EnvInfo *info) noexcept
     int env_stat(Env *env, Stat *stat) noexcept
     int env_set_mapsize(Env *env, size_t size) noexcept
+    int env_get_path(Env *env, const char **path) noexcept
+    int env_set_assert(Env *env, AssertFunction function) noexcept
     int reader_check(Env *env, int *dead) noexcept
     int txn_begin(Env *env, Txn *parent, unsigned int flags, Txn **txn) noexcept
     int txn_commit(Txn *txn) noexcept

@@ -159,6 +159,9 @@ private:
         size_t lower = read<uint16_t>(lane->page + PAGE_LOWER);
         if ((flags != PAGE_BRANCH && flags != PAGE_LEAF) || lower < HEADER_BYTES || lower > page_bytes_)
             return false;
+        // Another page in its place, maybe one that held the same records once.
+        if (read<uint64_t>(lane->page) * page_bytes_ != static_cast<size_t>(lane->page - base_))
+            return false;
         lane->leaf = flags == PAGE_LEAF;
         // The first key of a branch is not stored: it is less than any.
         lane->low = lane->leaf ? 0 : 1;

@@ -132,6 +132,12 @@ cdef class Store:
     cdef bint index_tables[256]         # whether the index on disk has records of a table, of those asked for
     cdef PageWalk walk                  # over the snapshot of index_txn
     cdef bint walk_ready, walk_fits     # it knows pages of the system's size only
+    cdef LivePages pages                # of the index, for look-ups
+    cdef int pages_code                 # what `know_pages` said of the snapshot of index_txn
+    cdef LivePages flush_pages          # the same for whoever writes the index; outside of the mutex
+    cdef uint64_t index_free            # what the index's lists of free pages were after the last commit
+    cdef uint64_t journal_free          # what the journal's lists of free pages were after the last commit
+    cdef LivePages journal_pages        # of the journal, for whoever writes it; outside of the mutex
     cdef vector[Wanted] wanted
     cdef vector[Plain] plains           # the documents that are being cleared
     cdef string verdicts                # of those that were, one behind the other
@@ -174,6 +180,7 @@ cdef class Store:
         if str(path) in _open_directories:
             raise EngineStopped(f"{path} is open in this process already; close that store first")
         self.directory = str(path)
+        DamagedMap.remember(os.fsencode(self.directory))
         self.path = path
         self.read_only = read_only
         self.overlay_bytes_max = overlay_bytes_max
@@ -225,6 +232,9 @@ cdef class Store:
                 f"{index} has layout {held} and this release reads layout {INDEX_FORMAT}; delete {index}, it"
                 " is rebuilt from the journal"
             )
+        if not self.read_only and self.pages.is_known():
+            self.flush_pages = self.pages
+            self.index_free = self.flush_pages.hash_free_lists()
         number = self.get(_applied_sequence_key)
         self.applied = 0 if number is None else int.from_bytes(number, "little")
         self.complete = self.applied
@@ -408,6 +418,11 @@ cdef class Store:
         self.collect(self.live, view, &changed)
         # Begun under the mutex: no flush can end between what was collected and this snapshot.
         code = self.begin_read(self.index_env, &txn)
+        cdef LivePages pages
+        cdef int known = MISSING
+        if code == 0:
+            known = self.know_pages(&self.pages, txn, lmdb.txn_id(txn))
+            pages = self.pages
         self.mutex.unlock()
         if code != 0:
             raise lmdb_error(code, f"reading {self.directory}/index")
@@ -423,13 +438,12 @@ cdef class Store:
         try:
             code = lmdb.cursor_open(txn, self.index_dbi, &cursor)
             if code == 0:
-                code = lmdb.cursor_get(cursor, &key, &stored,
-                                       lmdb.SET_RANGE if view.size() else lmdb.FIRST)
+                code = self.move_cursor(&pages, known, cursor, &key, &stored, True)
             while limit == 0 or <size_t> len(result) < limit:
                 if code == 0 and (key.size < view.size() or memcmp(key.data, view.data(), view.size()) != 0):
                     code = lmdb.NOT_FOUND
                 if code != 0 and code != lmdb.NOT_FOUND:
-                    raise lmdb_error(code, f"reading {self.directory}/index")
+                    raise self._read_error(CORRUPT if code == lmdb.CORRUPTED else code, prefix)
                 if at == changed.end():
                     if code != 0:
                         break
@@ -453,7 +467,7 @@ cdef class Store:
                         raise self._read_error(found, bytes_of(key_view))
                     result.append((bytes_of(key_view), bytes_of(value)))
                 if order <= 0:
-                    code = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
+                    code = self.move_cursor(&pages, known, cursor, &key, &stored, False)
         finally:
             if cursor != NULL:
                 lmdb.cursor_close(cursor)
@@ -487,6 +501,8 @@ cdef class Store:
         cdef uint64_t sequence = after + 1
         cdef uint32_t crc
         cdef const char *data
+        # What a reader knows of another process's journal is a meta page, which may be older than its snapshot.
+        cdef uint64_t durable = self.durable
         result = []
         self._check_open()
         if limit == 0 or sequence == 0:
@@ -516,6 +532,8 @@ cdef class Store:
                 code = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
             if code != lmdb.NOT_FOUND:
                 raise lmdb_error(code, f"reading {self.directory}/journal")
+            if sequence <= durable:
+                raise self._entry_lost(sequence, "is missing")
         finally:
             if cursor != NULL:
                 lmdb.cursor_close(cursor)
@@ -564,6 +582,7 @@ cdef class Store:
         cdef lmdb.Txn *txn = NULL
         cdef string hashes
         cdef uint64_t sequence = after + 1
+        cdef uint64_t durable = self.durable
         cdef const char *lost = NULL
         cdef int code
         self._check_open()
@@ -582,6 +601,8 @@ cdef class Store:
             raise self._entry_lost(sequence, lost.decode())
         if code != 0 and code != lmdb.NOT_FOUND:
             raise lmdb_error(code, f"reading {self.directory}/journal")
+        if code == lmdb.NOT_FOUND and sequence <= durable:
+            raise self._entry_lost(sequence, "is missing")
         return bytes_of(view_of_string(hashes))
 
     cdef int hash_entries(
@@ -937,6 +958,15 @@ cdef class Store:
         code = self.begin_find()
         if code != 0:
             return code
+        if self.pages_code == 0:
+            code = self.pages.look(key, &found)
+            if code != 0:
+                return MISSING if code == 1 else CORRUPT
+            stored.size, stored.data = found.size(), <void *> found.data()
+            value[0] = unseal(key, &stored, &code)
+            return code
+        if self.pages_code != MISSING:
+            return self.pages_code
         wanted.size, wanted.data = key.size(), <void *> key.data()
         code = lmdb.get(self.index_txn, self.index_dbi, &wanted, &stored)
         if code == lmdb.NOT_FOUND:
@@ -945,6 +975,40 @@ cdef class Store:
             return code
         value[0] = unseal(key, &stored, &code)
         return code
+
+    cdef int move_cursor(
+        self, LivePages *pages, int known, lmdb.Cursor *cursor, lmdb.Val *key, lmdb.Val *stored, bint begin
+    ) noexcept nogil:
+        """Go to the first record at or behind `key`, or to the one behind that: 0, NOT_FOUND or another code of
+        LMDB. `known` is what `know_pages` said of the snapshot; where nothing can be told LMDB is asked."""
+        cdef string_view key_view, value
+        cdef int looked
+        if known == MISSING:
+            if not begin:
+                return lmdb.cursor_get(cursor, key, stored, lmdb.NEXT)
+            return lmdb.cursor_get(cursor, key, stored, lmdb.SET_RANGE if key.size else lmdb.FIRST)
+        if known != 0:
+            return known
+        key_view = string_view(<const char *> key.data, key.size)
+        looked = pages.seek(&key_view, &value) if begin else pages.advance(&key_view, &value)
+        key.size, key.data = key_view.size(), <void *> key_view.data()
+        stored.size, stored.data = value.size(), <void *> value.data()
+        return 0 if looked == 0 else lmdb.NOT_FOUND if looked == 1 else lmdb.CORRUPTED
+
+    cdef int know_pages(self, LivePages *pages, lmdb.Txn *txn, uint64_t transaction) noexcept nogil:
+        """0; MISSING where nothing can be told: the index on disk holds nothing, or has pages of another size,
+        or its meta page was replaced; or CORRUPTED."""
+        cdef lmdb.Val key, stored
+        if not self.walk_fits:
+            return MISSING
+        stored.data = NULL
+        if not pages.is_known():
+            key.size, key.data = 7, <void *> <const char *> b"mformat"
+            if lmdb.get(txn, self.index_dbi, &key, &stored) != 0:
+                # Written with the first flush.
+                return MISSING
+        cdef int known = pages.begin(stored.data, _page_bytes, transaction, False)
+        return 0 if known == 0 else lmdb.CORRUPTED if known == 1 else MISSING
 
     cdef void prefetch(self, uint64_t hash) noexcept nogil:
         """Send for where the overlays would have a record of this hash. Under the mutex."""
@@ -965,7 +1029,9 @@ cdef class Store:
         cdef size_t i
         if self.begin_find() != 0:
             self.walk_ready = False
-        elif self.walk_fits and not self.walk_ready:
+        elif self.pages_code != 0:
+            self.walk_ready = False
+        elif not self.walk_ready:
             key.size, key.data = 7, <void *> <const char *> b"mformat"
             if lmdb.get(self.index_txn, self.index_dbi, &key, &stored) == 0:
                 self.walk_ready = self.walk.begin(stored.data, _page_bytes, lmdb.txn_id(self.index_txn))
@@ -983,11 +1049,13 @@ cdef class Store:
         code = lmdb.txn_renew(self.index_txn)
         if code == lmdb.MAP_RESIZED:
             lmdb.env_set_mapsize(self.index_env, 0)
+            self.pages = LivePages()
             code = lmdb.txn_renew(self.index_txn)
         if code == 0:
             self.index_txn_active = True
             self.index_txn_stale = False
             self.walk_ready = False
+            self.pages_code = self.know_pages(&self.pages, self.index_txn, lmdb.txn_id(self.index_txn))
         return code
 
     cdef void end_find(self) noexcept nogil:
@@ -1019,6 +1087,7 @@ cdef class Store:
         cdef lmdb.Val key, stored
         cdef string name
         cdef char table = prefix.data()[0]
+        cdef int sealed = FOUND
         cdef int code = self.begin_find()
         if code == 0:
             code = self.know_tables()
@@ -1032,14 +1101,18 @@ cdef class Store:
             key.size, key.data = prefix.size(), <void *> prefix.data()
             code = lmdb.cursor_open(self.index_txn, self.index_dbi, &cursor)
             if code == 0:
-                code = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
+                code = self.move_cursor(&self.pages, self.pages_code, cursor, &key, &stored, True)
             while code == 0:
+                unseal(string_view(<const char *> key.data, key.size), &stored, &sealed)
+                if sealed != FOUND:
+                    code = lmdb.CORRUPTED
+                    break
                 if key.size < prefix.size() or memcmp(key.data, prefix.data(), prefix.size()) != 0:
                     break
                 name = string(<const char *> key.data, key.size)
                 if changed.find(name) == changed.end():
                     found.push_back(name)
-                code = lmdb.cursor_get(cursor, &key, &stored, lmdb.NEXT)
+                code = self.move_cursor(&self.pages, self.pages_code, cursor, &key, &stored, False)
             if cursor != NULL:
                 lmdb.cursor_close(cursor)
             if code != 0 and code != lmdb.NOT_FOUND:
@@ -1063,7 +1136,7 @@ cdef class Store:
             return code
         for table in b"xkq":
             key.size, key.data = 1, &table
-            code = lmdb.cursor_get(cursor, &key, &stored, lmdb.SET_RANGE)
+            code = self.move_cursor(&self.pages, self.pages_code, cursor, &key, &stored, True)
             if code != 0 and code != lmdb.NOT_FOUND:
                 break
             self.index_tables[<uint8_t> table] = code == 0 and (<char *> key.data)[0] == table
@@ -1082,6 +1155,9 @@ cdef class Store:
             code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY, txn)
         if code == lmdb.MAP_RESIZED:
             lmdb.env_set_mapsize(env, 0)
+            if env == self.index_env:
+                # Under the mutex, as all that reads the index. The map may lie elsewhere now.
+                self.pages = LivePages()
             code = lmdb.txn_begin(env, NULL, lmdb.READ_ONLY, txn)
         return code
 
@@ -1183,6 +1259,10 @@ cdef class Store:
         cdef int code = lmdb.txn_begin(self.journal_env, NULL, 0, &txn)
         if code != 0:
             return code
+        cdef uint64_t transaction = lmdb.txn_id(txn)
+        if self.durable != 0 and self.walk_fits and not self.end_is_whole(txn):
+            lmdb.txn_abort(txn)
+            return lmdb.CORRUPTED
         for i in range(self.pending.size()):
             sequence += 1
             key.size, key.data = sizeof(sequence), &sequence
@@ -1194,7 +1274,36 @@ cdef class Store:
             crc = crc32c_extend(0, self.pending[i].data(), self.pending[i].size())
             memcpy(stored.data, &crc, 4)
             memcpy(<char *> stored.data + 4, self.pending[i].data(), self.pending[i].size())
-        return lmdb.txn_commit(txn)
+        code = lmdb.txn_commit(txn)
+        if code == 0 and self.journal_pages.is_known() and self.journal_pages.begin(
+            NULL, _page_bytes, transaction, True
+        ) == 0:
+            self.journal_free = self.journal_pages.hash_free_lists()
+        return code
+
+    cdef bint end_is_whole(self, lmdb.Txn *txn) noexcept nogil:
+        """Whether the pages that a writer of the journal will put entries on, and lead there, are whole: else
+        it could put what is acknowledged next where nobody finds it."""
+        cdef lmdb.Cursor *cursor = NULL
+        cdef lmdb.Val key, stored
+        cdef void *inside = NULL
+        if not self.journal_pages.is_known():
+            if lmdb.cursor_open(txn, self.journal_dbi, &cursor) != 0:
+                return False
+            # A value may lie on pages of its own; a key does not.
+            if lmdb.cursor_get(cursor, &key, &stored, lmdb.LAST) == 0:
+                inside = key.data
+            lmdb.cursor_close(cursor)
+        if self.journal_pages.begin(inside, _page_bytes, lmdb.txn_id(txn) - 1, True) != 0:
+            return False
+        cdef uint64_t free_lists = self.journal_pages.hash_free_lists()
+        # What a commit left in the lists is what the next one finds; before the first they were checked.
+        return (
+            free_lists != 0
+            and self.journal_pages.next_meta_is_whole()
+            and (self.journal_free == 0 or self.journal_free == free_lists)
+            and self.journal_pages.end_is_whole(self.durable)
+        )
 
     cdef int write_index(self) noexcept nogil:
         """The frozen overlay and the number of its last entry, in one transaction and in key order."""
@@ -1203,8 +1312,18 @@ cdef class Store:
         cdef Record *record
         cdef string_view applied_key = string_view(<const char *> b"mapplied_sequence", 17)
         cdef size_t i
+        cdef uint64_t transaction, free_lists
         cdef int code = lmdb.txn_begin(self.index_env, NULL, 0, &txn)
         if code != 0:
+            return code
+        transaction = lmdb.txn_id(txn)
+        code = self.know_pages(&self.flush_pages, txn, transaction - 1)
+        if code == 0:
+            free_lists = self.flush_pages.hash_free_lists()
+            if free_lists == 0 or not self.flush_pages.next_meta_is_whole() or (self.index_free != 0 and free_lists != self.index_free):
+                code = lmdb.CORRUPTED
+        if code != 0 and code != MISSING:
+            lmdb.txn_abort(txn)
             return code
         for i in range(records.size()):
             record = <Record *> records[i]
@@ -1221,7 +1340,13 @@ cdef class Store:
         if code != 0:
             lmdb.txn_abort(txn)
             return code
-        return lmdb.txn_commit(txn)
+        code = lmdb.txn_commit(txn)
+        self.index_free = 0
+        if code == 0 and self.flush_pages.is_known() and self.flush_pages.begin(
+            NULL, _page_bytes, transaction, False
+        ) == 0:
+            self.index_free = self.flush_pages.hash_free_lists()
+        return code
 
     cdef int put_index(self, lmdb.Txn *txn, string_view key, string_view value) noexcept nogil:
         cdef lmdb.Val wanted, stored
@@ -1308,6 +1433,10 @@ cdef class Store:
                 code = lmdb.cursor_get(cursor, &key, &stored, lmdb.LAST)
                 if code == 0:
                     memcpy(&last, key.data, sizeof(last))
+                    if not self.read_only and self.walk_fits and self.journal_pages.begin(
+                        key.data, _page_bytes, lmdb.txn_id(txn), True
+                    ) == 0:
+                        self.journal_free = self.journal_pages.hash_free_lists()
                 lmdb.cursor_close(cursor)
             lmdb.txn_abort(txn)
         if code != 0 and code != lmdb.NOT_FOUND:
@@ -1319,8 +1448,8 @@ cdef class Store:
         if found != CORRUPT:
             return lmdb_error(found, f"reading record {key.hex()} of {self.directory}/index")
         return DataLoss(
-            f"record {key.hex()} of {self.directory}/index does not match its checksum; stop the service and"
-            " delete the index, it is rebuilt from the journal at the next start"
+            f"record {key.hex()} of {self.directory}/index, or a page that leads to it, is not what was written;"
+            " stop the service and run `tracecode fsck --repair`: the index is rebuilt from the journal"
         )
 
     def _entry_lost(self, uint64_t sequence, str what):

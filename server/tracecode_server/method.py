@@ -22,7 +22,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from tracecode.errors import EngineStopped
+from tracecode.errors import DataLoss, EngineStopped
 from tracecode.v1 import (
     case_service_pb2,
     catalogue_service_pb2,
@@ -174,6 +174,7 @@ class Methods:
         self._log = log
         self._on_engine_stopped = on_engine_stopped
         self._callers: dict[str, _Caller] = {}
+        self._failure_told = ""
         self._open = 0
         self._draining = False
         # Told what each peer sends, once somebody looks after the connections.
@@ -355,6 +356,10 @@ class Methods:
                 unlogged=self._refusals_unlogged,
             )
             self._refusals_unlogged = 0
+        if isinstance(error, EngineStopped | DataLoss) and refusal.message != self._failure_told:
+            # Which file it is, and what to do about it, an operator must not have to ask a client.
+            self._failure_told = refusal.message
+            self._log.error("ledger_failed", error=type(error).__name__, message=refusal.message)
         if isinstance(error, EngineStopped):
             self._on_engine_stopped()
         await context.abort_with_status(to_grpc_status(refusal))

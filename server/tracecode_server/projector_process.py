@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+from tracecode.engine.lmdb import end_on_damaged_map
 from tracecode.errors import TracecodeError
 from tracecode.views.projector import Projector
 from tracecode_server.child import NICENESS, end_with_parent
@@ -26,6 +27,7 @@ def main() -> int:
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     os.nice(NICENESS)
+    end_on_damaged_map()
     log = build_log("info", sys.stderr).bind(process="projector")
     try:
         with Projector(Path(sys.argv[1])) as projector:

@@ -22,6 +22,7 @@ import structlog
 import uvloop
 
 from tracecode.cases.area_grid import AreaGrid
+from tracecode.engine.lmdb import end_on_damaged_map
 from tracecode.errors import RuleBaseInvalid, TracecodeError
 from tracecode.ledger import Ledger
 from tracecode.person import PersonKey
@@ -93,6 +94,7 @@ def serve(settings: Settings) -> int:
     """
     log = build_log(settings.log_level, sys.stderr)
     logging.getLogger().addHandler(LibraryLog(log))
+    end_on_damaged_map()
     _look_at_folder(settings, log)
     # What a process may have open by default, a peer's connections use up. Edges inherit it.
     _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)

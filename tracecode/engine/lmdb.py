@@ -13,6 +13,7 @@ from datetime import date
 from itertools import accumulate, product
 from pathlib import Path
 
+from tracecode import _native
 from tracecode._native import Store as NativeStore
 from tracecode.answer import pass_finding
 from tracecode.document import EPOCH, FUTURE_SKEW_SECONDS, NS
@@ -129,6 +130,12 @@ class LmdbEngine(StoreEngine):
         if period is None or not period.holds(now_ns // NS):
             return None
         return self.native.verify(request, now_ns)
+
+
+def end_on_damaged_map() -> None:
+    """From now on this process says which file it was and ends with status 1, and not by a signal, where a
+    page of a file that it has mapped makes no sense any more. For the programs that have a ledger open."""
+    _native.end_on_damaged_map()
 
 
 def open_to_read(directory: Path) -> NativeStore:
