@@ -64,17 +64,21 @@ private:
 
     static void meet(int number, siginfo_t *info, void *context) noexcept {
         char path[PATH_BYTES_MAX];
-        size_t size = find_file(reinterpret_cast<uintptr_t>(info->si_addr), "/data.mdb", path);
+        // What another process sent has no address.
+        bool fault = info->si_code > 0;
+        size_t size = fault ? find_file(reinterpret_cast<uintptr_t>(info->si_addr), "/data.mdb", path) : 0;
         if (size != 0)
             end(path, size);
 #if defined(__x86_64__)
         auto *state = static_cast<ucontext_t *>(context);
         // LMDB was led to nowhere; by which of its files its own code does not know.
-        if (find_file(static_cast<uintptr_t>(state->uc_mcontext.gregs[REG_RIP]), "lmdb", path) != 0)
+        if (fault && find_file(static_cast<uintptr_t>(state->uc_mcontext.gregs[REG_RIP]), "lmdb", path) != 0)
             end(directory_name(), strnlen(directory_name(), PATH_BYTES_MAX), "/journal or /index");
 #endif
-        // Not ours: it happens again, to whoever cared for it before.
+        // Not ours: it happens again, to whoever cared for it before; what somebody sent has to be sent again.
         sigaction(number, before(number), nullptr);
+        if (info->si_code <= 0)
+            raise(number);
     }
 
     // The file that is mapped at an address, if its path has `part` in it; 0: there is none.
