@@ -501,7 +501,7 @@ cdef class Store:
         cdef uint64_t sequence = after + 1
         cdef uint32_t crc
         cdef const char *data
-        # What a reader knows of another process's journal is a meta page, which may be older than its snapshot.
+        # What a reader knows of another process's journal is a meta page, perhaps older than its snapshot.
         cdef uint64_t durable = self.durable
         result = []
         self._check_open()
@@ -979,8 +979,8 @@ cdef class Store:
     cdef int move_cursor(
         self, LivePages *pages, int known, lmdb.Cursor *cursor, lmdb.Val *key, lmdb.Val *stored, bint begin
     ) noexcept nogil:
-        """Go to the first record at or behind `key`, or to the one behind that: 0, NOT_FOUND or another code of
-        LMDB. `known` is what `know_pages` said of the snapshot; where nothing can be told LMDB is asked."""
+        """Go to the first record at or behind `key`, or to the one behind that: 0, NOT_FOUND or another code
+        of LMDB. `known` is what `know_pages` said of the snapshot; where it told nothing LMDB is asked."""
         cdef string_view key_view, value
         cdef int looked
         if known == MISSING:
@@ -996,8 +996,8 @@ cdef class Store:
         return 0 if looked == 0 else lmdb.NOT_FOUND if looked == 1 else lmdb.CORRUPTED
 
     cdef int know_pages(self, LivePages *pages, lmdb.Txn *txn, uint64_t transaction) noexcept nogil:
-        """0; MISSING where nothing can be told: the index on disk holds nothing, or has pages of another size,
-        or its meta page was replaced; or CORRUPTED."""
+        """0; MISSING where nothing can be told: the index on disk holds nothing, or has pages of another
+        size, or its meta page was replaced; or CORRUPTED."""
         cdef lmdb.Val key, stored
         if not self.walk_fits:
             return MISSING
@@ -1313,6 +1313,7 @@ cdef class Store:
         cdef string_view applied_key = string_view(<const char *> b"mapplied_sequence", 17)
         cdef size_t i
         cdef uint64_t transaction, free_lists
+        cdef bint changed
         cdef int code = lmdb.txn_begin(self.index_env, NULL, 0, &txn)
         if code != 0:
             return code
@@ -1320,7 +1321,8 @@ cdef class Store:
         code = self.know_pages(&self.flush_pages, txn, transaction - 1)
         if code == 0:
             free_lists = self.flush_pages.hash_free_lists()
-            if free_lists == 0 or not self.flush_pages.next_meta_is_whole() or (self.index_free != 0 and free_lists != self.index_free):
+            changed = self.index_free != 0 and free_lists != self.index_free
+            if free_lists == 0 or changed or not self.flush_pages.next_meta_is_whole():
                 code = lmdb.CORRUPTED
         if code != 0 and code != MISSING:
             lmdb.txn_abort(txn)
@@ -1448,8 +1450,9 @@ cdef class Store:
         if found != CORRUPT:
             return lmdb_error(found, f"reading record {key.hex()} of {self.directory}/index")
         return DataLoss(
-            f"record {key.hex()} of {self.directory}/index, or a page that leads to it, is not what was written;"
-            " stop the service and run `tracecode fsck --repair`: the index is rebuilt from the journal"
+            f"record {key.hex()} of {self.directory}/index, or a page that leads to it, is not what was"
+            " written; stop the service and run `tracecode fsck --repair`: the index is rebuilt from the"
+            " journal"
         )
 
     def _entry_lost(self, uint64_t sequence, str what):
