@@ -3,7 +3,7 @@
 The journal is told again, document by document in its order and with its receive times, to a ledger in a
 passing folder that judges by the candidate. What stands of each document in the end, there and in the
 journal, is compared: what would be found more, what would be gone, what would weigh otherwise, what would be
-refused or no more. What the candidate cannot reach (tracecode/reach.py) is not told. The journal is only
+refused or no more. What the candidate cannot affect (tracecode/affected.py) is not told. The journal is only
 read, beside the service if one has it open.
 
 Memory grows with the journal by some thirty bytes an entry, and some hundred for each document that was ever
@@ -28,7 +28,7 @@ from tracecode.engine.index import Store
 from tracecode.engine.lmdb import LmdbEngine, open_to_read
 from tracecode.errors import DataLoss, DocumentRejected, TracecodeError
 from tracecode.finding import FindingType, Mode, Severity
-from tracecode.reach import Reach, find_reach
+from tracecode.affected import Affected, find_affected
 from tracecode.rule_base import Activation, RuleBase
 from tracecode.v1 import document_pb2, finding_pb2, journal_pb2, rule_base_service_pb2
 
@@ -109,7 +109,7 @@ class DryRunReport:
     judged: int
     """Documents that were judged by the rules; the native code cleared the others that were told."""
     skipped: int
-    """Documents that were not told, since nothing that the candidate changes reaches them."""
+    """Documents that were not told, since nothing that the candidate changes affects them."""
     whole: str
     """Why the whole journal was told; empty = it was not."""
 
@@ -132,7 +132,7 @@ def dry_run(
     """Judge the documents of a data folder from entry `since` on by a candidate; what came before is judged
     as it stands. `progress` is told (entries done, entries in all) and may raise to stop. `scratch` is where
     the passing ledger is kept, as large as the data folder itself; None = where temporary files are.
-    `skip=False` tells all documents, also those that nothing the candidate changes reaches.
+    `skip=False` tells all documents, also those that nothing the candidate changes affects.
 
     Raises DataLoss, FileNotFoundError where there is no ledger, StorageFull.
     """
@@ -150,10 +150,10 @@ def dry_run(
             if progress is not None:
                 progress(min(done // 3, until), until)
 
-        reach = find_reach(source, until, since, candidate, show) if skip else Reach("asked for")
-        telling = _Telling(source, directory, Path(folder) / "ledger", candidate, since, until, reach)
+        affected = find_affected(source, until, since, candidate, show) if skip else Affected("asked for")
+        telling = _Telling(source, directory, Path(folder) / "ledger", candidate, since, until, affected)
         try:
-            telling.run(lambda done: show(3 * done if reach.whole else 2 * until + done))
+            telling.run(lambda done: show(3 * done if affected.whole else 2 * until + done))
             changes = _Changes(samples_max)
             for sequence in sorted(telling.touched):
                 telling.first.subtract(telling.first_of(sequence))
@@ -184,7 +184,7 @@ def dry_run(
             seconds=time.monotonic() - started,
             judged=telling.judged,
             skipped=telling.skipped,
-            whole=telling.reach.whole,
+            whole=telling.affected.whole,
         )
 
 
@@ -248,13 +248,13 @@ class _Telling:
         candidate: RuleBase,
         since: int,
         until: int,
-        reach: Reach,
+        affected: Affected,
     ) -> None:
         self.source = source
         self.data = data
         self.since = since
         self.until = until
-        self.reach = reach
+        self.affected = affected
         self.candidate = candidate
         first = self._entry(1)
         if not first.HasField("rule_base_change"):
@@ -298,13 +298,13 @@ class _Telling:
         document = document_pb2.Document.FromString(entry.document.document)
         findings = self._entry(there).revision.findings if there else entry.document.findings
         before = _Standing(entry.document.outcome, findings)
-        if not self.reach.is_told(sequence):
+        if not self.affected.is_told(sequence):
             return document, before, before
         own = self.engine.store.entry(self._here_of[sequence])
         told = journal_pb2.JournalEntry.FromString(own or b"").document
         revised = journal_pb2.JournalEntry.FromString((self.engine.store.entry(here) if here else b"") or b"")
         after = _Standing(told.outcome, revised.revision.findings if here else told.findings)
-        if not self.reach.is_reached(sequence):
+        if not self.affected.is_affected(sequence):
             # It was told for the sake of some of its codes: of the others not all was told.
             kept = [message for message in before.findings if not self._is_whole(message)]
             now = [message for message in after.findings if self._is_whole(message)]
@@ -318,7 +318,7 @@ class _Telling:
         whole = self._whole.get(message.code)
         if whole is None:
             events = self.engine.index.events(read_scan(message.code)[0].key)
-            whole = any(self.reach.is_reached(self._source_of[event.sequence]) for event in events)
+            whole = any(self.affected.is_affected(self._source_of[event.sequence]) for event in events)
             self._whole[message.code] = whole
         return whole
 
@@ -342,7 +342,7 @@ class _Telling:
             self.documents += entry.sequence >= self.since
             for message in entry.document.findings:
                 self.first[FindingType(message.type)] += 1
-            if self.reach.is_told(entry.sequence):
+            if self.affected.is_told(entry.sequence):
                 self._batch.append(entry)
             else:
                 self.skipped += 1

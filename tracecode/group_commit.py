@@ -26,6 +26,10 @@ BATCH_SECONDS_MAX = 0.02
 """What documents may add to a commit, as far as that is known before: whoever comes next waits for it.
 Cleared documents are far below."""
 
+JUDGED_SECONDS = 0.0002
+JUDGED_BATCH_SECONDS_MAX = 0.008
+"""What costs more was judged in Python, which the whole process waits for: less of it is in one commit."""
+
 DEAR_SECONDS = 0.002
 """A source whose documents cost so much each has commits of its own: others need not wait in them."""
 
@@ -145,7 +149,8 @@ class GroupCommit:
                 waiting = self._turns.take()
                 count = len(waiting.submissions)
                 cost = self._find_cost(source, count)
-                affordable = int((BATCH_SECONDS_MAX - seconds) / cost) if cost else count
+                seconds_max = BATCH_SECONDS_MAX if cost < JUDGED_SECONDS else JUDGED_BATCH_SECONDS_MAX
+                affordable = max(0, int((seconds_max - seconds) / cost)) if cost else count
                 if batch and (count > affordable or cost > DEAR_SECONDS):
                     self._turns.put_back(source, waiting, count)
                     break

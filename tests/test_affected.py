@@ -1,4 +1,4 @@
-"""What a dry run skips, nothing that the candidate changes reaches.
+"""What a dry run skips, nothing that the candidate changes affects.
 
 Method: the same dry run is made with skipping and without. Random journals have some twenty boxes at a few
 institutions, so that most things that tie documents occur, but not all documents hang together.

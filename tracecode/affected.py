@@ -1,19 +1,19 @@
-"""How far a candidate rule base reaches into a journal: the documents that it could judge otherwise, and all
+"""What a candidate rule base affects in a journal: the documents that it could judge otherwise, and all
 that must be told again so that those are judged rightly.
 
 A document is *met* by a changed row if the row's scope holds for it and the document ever carried a finding
 that the row speaks of. Where a row decides whether a rule fires at all (thresholds, conditions of drugs, what
-was OFF), a document in its scope is reached if it is tied to one that the rules judged: on what native code
+was OFF), a document in its scope is affected if it is tied to one that the rules judged: on what native code
 clears every rule is silent whatever such rows say. Three thresholds guard the clearing; rows of theirs meet
 all in their scope.
 
 What becomes of a document is handed on along what ties documents: their codes, packages that are reported by
 themselves, deletions, and what is learnt of a product that no catalogue knows. So of the documents that are
-tied, directly or not, all are reached or none. Papers of goods, which may name a thousand codes, tie only if
+tied, directly or not, all are affected or none. Papers of goods, which may name a thousand codes, tie only if
 they are met, in a scope, taken back, or not the first that was heard of each of their codes. Else they are
 background, which is told, too: they cannot be refused, so what they say of a code does not depend on rules.
 
-Where this bounds nothing, the whole journal is reached, with the reason.
+Where this bounds nothing, the whole journal is affected, with the reason.
 """
 
 from __future__ import annotations
@@ -67,33 +67,33 @@ _ALL: Final = frozenset(FindingType)
 _EXEMPT: Final = frozenset(EXEMPTION_KINDS)
 
 # What is noted of an entry.
-_TIED, _MET, _IN_SCOPE, _JUDGED, _BACKGROUND, _REACHED = 1, 2, 4, 8, 16, 32
+_TIED, _MET, _IN_SCOPE, _JUDGED, _BACKGROUND, _AFFECTED = 1, 2, 4, 8, 16, 32
 
 Look = Callable[[int], None]
 
 
 class _Unbounded(Exception):
-    """The candidate may reach any document; says why."""
+    """The candidate may affect any document; says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Affected:
     """What of a journal is to be told again."""
 
     whole: str
     """Why all of it; empty = not all."""
     _notes: bytearray = field(default_factory=bytearray, repr=False)
 
-    def is_reached(self, sequence: int) -> bool:
+    def is_affected(self, sequence: int) -> bool:
         """The candidate might judge this document otherwise; all that touches it is told."""
-        return bool(self.whole) or bool(self._notes[sequence] & _REACHED)
+        return bool(self.whole) or bool(self._notes[sequence] & _AFFECTED)
 
     def is_told(self, sequence: int) -> bool:
         """This document must be told again, for its own sake or for that of others."""
-        return bool(self.whole) or bool(self._notes[sequence] & (_REACHED | _BACKGROUND))
+        return bool(self.whole) or bool(self._notes[sequence] & (_AFFECTED | _BACKGROUND))
 
 
-def find_reach(source: Store, until: int, since: int, candidate: RuleBase, look: Look) -> Reach:
+def find_affected(source: Store, until: int, since: int, candidate: RuleBase, look: Look) -> Affected:
     """Read the entries up to `until` twice. `look` is told how many of both were read, and may raise."""
     divisions: dict[str, set[str]] = {}
     try:
@@ -104,9 +104,9 @@ def find_reach(source: Store, until: int, since: int, candidate: RuleBase, look:
                 break
             # An institution turned out to lie elsewhere later on: once more, with all that is known.
     except _Unbounded as unbounded:
-        return Reach(str(unbounded))
+        return Affected(str(unbounded))
     notes.tie(lambda done: look(until + done))
-    return Reach("", notes.spread())
+    return Affected("", notes.spread())
 
 
 # --- what differs between two rule bases ---------------------------------------------------------
@@ -289,7 +289,7 @@ class _Notes:
                         self._join(sequence, previous)
 
     def spread(self) -> bytearray:
-        """Everything is reached that hangs together with what is."""
+        """Everything is affected that hangs together with what is."""
         notes, together = self._notes, bytearray(self.until + 1)
         for sequence, note in enumerate(notes):
             if note & (_MET | _IN_SCOPE | _JUDGED):
@@ -297,7 +297,7 @@ class _Notes:
         for sequence, note in enumerate(notes):
             whole = together[self._find(sequence)]
             if note & _TIED and (whole & _MET or (whole & _IN_SCOPE and whole & _JUDGED)):
-                notes[sequence] |= _REACHED
+                notes[sequence] |= _AFFECTED
         return notes
 
     def _entries(self, look: Look) -> Iterator[journal_pb2.JournalEntry]:
