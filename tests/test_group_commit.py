@@ -14,6 +14,8 @@ from tracecode.group_commit import AHEAD_SECONDS_MAX, GroupCommit
 
 DEAR = b"dear"
 DEAR_SECONDS = 0.03
+SOME = b"some"
+SOME_SECONDS = 0.00002
 
 
 class SlowEngine:
@@ -21,13 +23,17 @@ class SlowEngine:
 
     def __init__(self) -> None:
         self.commits: list[list[bytes]] = []
+        self.may_record = threading.Event()
+        self.may_record.set()
 
     def record(self, submissions: Submissions) -> list[Recorded]:
         """Answers each document with its own bytes."""
+        self.may_record.wait(30)
         self.commits.append(list(submissions.documents))
         for document in submissions.documents:
             begin = time.thread_time()
-            while document.startswith(DEAR) and time.thread_time() - begin < DEAR_SECONDS:
+            cost = {DEAR: DEAR_SECONDS, SOME: SOME_SECONDS}.get(document[:4], 0.0)
+            while time.thread_time() - begin < cost:
                 pass
         return list(submissions.documents)
 
@@ -84,6 +90,24 @@ def test_a_till_waits_for_few_documents_of_who_sends_many_dear_ones(
     assert [part.result(30) for part in flood] == [
         [DEAR + b"%d-%d" % (part, number) for number in range(20)] for part in range(4)
     ]
+
+
+def test_documents_cost_the_same_in_one_message_and_in_many(commits: GroupCommit, engine: SlowEngine) -> None:
+    """Pins that of what comes together in many messages no more is believed to be dear than it was."""
+    for turn in range(20):
+        engine.may_record.clear()
+        # As many, so that what a commit costs by itself counts for as little.
+        first = commits.submit(submit(*(b"first",) * 400), "gateway")
+        messages = [
+            commits.submit(submit(*((SOME if turn % 2 else b"%d" % number),) * 10), "gateway")
+            for number in range(40)
+        ]
+        engine.commits.clear()
+        engine.may_record.set()
+        for message in (first, *messages):
+            message.result(30)
+        # The first by itself, and what had come meanwhile together, or nearly so.
+        assert len(engine.commits) <= 6
 
 
 def test_one_that_is_alone_does_not_wait_for_anybody(commits: GroupCommit, engine: SlowEngine) -> None:

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from tracecode.affected import Affected, find_affected
 from tracecode.code import read_scan
 from tracecode.document import NS
 from tracecode.engine.contract import Submissions
@@ -28,7 +29,6 @@ from tracecode.engine.index import Store
 from tracecode.engine.lmdb import LmdbEngine, open_to_read
 from tracecode.errors import DataLoss, DocumentRejected, TracecodeError
 from tracecode.finding import FindingType, Mode, Severity
-from tracecode.affected import Affected, find_affected
 from tracecode.rule_base import Activation, RuleBase
 from tracecode.v1 import document_pb2, finding_pb2, journal_pb2, rule_base_service_pb2
 

@@ -196,15 +196,18 @@ class GroupCommit:
         self._document_seconds += (mean - self._document_seconds) / 2
         if len(self._costs) > COSTS_MAX:
             self._costs.clear()
-        expected = sum(len(one.submissions) * self._find_cost(one.source) for one in batch)
-        for one in batch:
-            count = len(one.submissions)
-            cost = self._find_cost(one.source) * seconds / expected
+        counts: dict[str, int] = {}
+        for waiting in batch:
+            counts[waiting.source] = counts.get(waiting.source, 0) + len(waiting.submissions)
+        # Each source's share is as its documents were taken to cost, however many messages they came in.
+        expected = sum(count * self._find_cost(source) for source, count in counts.items())
+        for source, count in counts.items():
+            cost = self._find_cost(source) * seconds / expected
             cost = min(max(cost, COST_SECONDS_MIN), COST_SECONDS_MAX)
             spent = count * cost
             dear = min(spent * max(1.0, cost / LONG_SECONDS), LONG_CHARGE_MAX)
-            self._work.charge(one.source, max(spent, dear))
-            self._costs[one.source] = (self._find_cost(one.source) + cost) / 2
+            self._work.charge(source, max(spent, dear))
+            self._costs[source] = (self._find_cost(source) + cost) / 2
 
     def _record(self, batch: list[_Waiting]) -> None:
         together = Submissions([], [], [])
