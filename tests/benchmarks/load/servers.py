@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 from running_server import ServerProcess
 
+from tracecode.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+
 TESTS = Path(__file__).parent.parent.parent
+VIEWS_SECONDS_MAX = 600.0
 
 
 def pin(process: int, cores: Iterable[int]) -> None:
@@ -54,6 +59,8 @@ def ledger_server(folder: Path, cores: Iterable[int] = (), **settings: object) -
     )
     try:
         assert server.address, f"the service did not start: {server.log} {server.other}"
+        if settings.get("views", True):
+            wait_for_views(server.address)
         if cores:
             pin(server.process.pid, cores)
         yield server
@@ -65,6 +72,20 @@ def ledger_server(folder: Path, cores: Iterable[int] = (), **settings: object) -
             assert pipe is not None
             pipe.close()
     assert status == 0, f"the service ended with {status}: {server.log[-3:]} {server.other}"
+
+
+def wait_for_views(address: str) -> None:
+    """Until the views have followed the journal. What was loaded without a service they read at its first
+    start, beside its first sales, which is no matter of how fast it sells."""
+    with grpc.insecure_channel(address) as channel:
+        stub = ledger_service_pb2_grpc.LedgerServiceStub(channel)
+        until = time.monotonic() + VIEWS_SECONDS_MAX
+        while True:
+            info = stub.GetServiceInfo(ledger_service_pb2.GetServiceInfoRequest(), timeout=60)
+            if info.HasField("views") and not info.views.entries_behind:
+                return
+            assert time.monotonic() < until, "the views did not follow"
+            time.sleep(0.1)
 
 
 def port_of(server: ServerProcess) -> int:
