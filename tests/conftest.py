@@ -1,4 +1,4 @@
-"""What all tests share: how long they may take, and a folder to which everybody comes."""
+"""What all tests share: their examples, how long they may take, and a folder to which everybody comes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and none of them fails because the machine was busy. Who looks for new ones
+# says --hypothesis-profile=default.
+settings.register_profile(
+    "seeded", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("seeded")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
