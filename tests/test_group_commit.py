@@ -10,12 +10,14 @@ from typing import Any, cast
 import pytest
 
 from tracecode.engine.contract import Engine, Recorded, Submission, Submissions
-from tracecode.group_commit import AHEAD_SECONDS_MAX, GroupCommit
+from tracecode.group_commit import AHEAD_SECONDS_MAX, JUDGED_BATCH_SECONDS_MAX, GroupCommit
 
 DEAR = b"dear"
 DEAR_SECONDS = 0.03
 SOME = b"some"
 SOME_SECONDS = 0.00002
+RULED = b"rule"
+RULED_SECONDS = 0.001
 
 
 class SlowEngine:
@@ -32,7 +34,7 @@ class SlowEngine:
         self.commits.append(list(submissions.documents))
         for document in submissions.documents:
             begin = time.thread_time()
-            cost = {DEAR: DEAR_SECONDS, SOME: SOME_SECONDS}.get(document[:4], 0.0)
+            cost = {DEAR: DEAR_SECONDS, SOME: SOME_SECONDS, RULED: RULED_SECONDS}.get(document[:4], 0.0)
             while time.thread_time() - begin < cost:
                 pass
         return list(submissions.documents)
@@ -108,6 +110,16 @@ def test_documents_cost_the_same_in_one_message_and_in_many(commits: GroupCommit
             message.result(30)
         # The first by itself, and what had come meanwhile together, or nearly so.
         assert len(engine.commits) <= 6
+
+
+def test_what_python_judges_is_recorded_in_short_commits(commits: GroupCommit, engine: SlowEngine) -> None:
+    """Pins that once it is known what such documents take, a commit of them takes no longer than it may."""
+    commits.submit(submit(*(RULED,) * 20), "clinic").result(30)
+    engine.commits.clear()
+
+    commits.submit(submit(*(RULED,) * 100), "clinic").result(30)
+
+    assert max(map(len, engine.commits)) * RULED_SECONDS <= JUDGED_BATCH_SECONDS_MAX
 
 
 def test_one_that_is_alone_does_not_wait_for_anybody(commits: GroupCommit, engine: SlowEngine) -> None:

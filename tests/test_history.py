@@ -9,8 +9,8 @@ a socket.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -686,15 +686,20 @@ def ask_by_command(address: str) -> None:
     assert run("history", code(1), "--server", address).exit_code == 0
 
 
-def test_the_service_asks_who_looks(tmp_path: Path) -> None:
-    """Pins every method over a socket, and what the journal then says of it."""
-    (tmp_path / "grants.toml").write_text(GRANTS)
-    with ServerThread(
-        clock_ns, data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml"
-    ) as server:
+@contextmanager
+def serve_a_day(folder: Path) -> Iterator[ServerThread]:
+    """A service with grants and a day on which a box was sold twice."""
+    (folder / "grants.toml").write_text(GRANTS)
+    with ServerThread(clock_ns, data_directory=folder / "data", grants_file=folder / "grants.toml") as server:
         server.ledger.import_institutions(INSTITUTIONS)
         server.ledger.import_products(PRODUCTS)
         server.ledger.record(DAY_AT_TWO)
+        yield server
+
+
+def test_the_service_asks_who_looks(tmp_path: Path) -> None:
+    """Pins every method over a socket, and what the journal then says of it."""
+    with serve_a_day(tmp_path) as server:
         ask_service(server.address)
         entries = server.ledger.engine.entries(0, 1_000)
         ask_by_command(server.address)
@@ -711,13 +716,7 @@ def test_the_service_asks_who_looks(tmp_path: Path) -> None:
 def test_a_till_is_asked_for_no_name_and_a_regulator_is_held_to_his_grants(tmp_path: Path) -> None:
     """Pins that codes, documents and stock are told to a till as ever, without a record; and that who names
     himself sees his divisions, recorded, and elsewhere no more than in a history."""
-    (tmp_path / "grants.toml").write_text(GRANTS)
-    with ServerThread(
-        clock_ns, data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml"
-    ) as server:
-        server.ledger.import_institutions(INSTITUTIONS)
-        server.ledger.import_products(PRODUCTS)
-        server.ledger.record(DAY_AT_TWO)
+    with serve_a_day(tmp_path) as server:
         ask_ledger(server.address)
         entries = server.ledger.engine.entries(0, 1_000)
     assert [(look.method.rpartition(".")[2], look.reason) for look in read_looks(entries)] == [
@@ -729,20 +728,18 @@ def test_a_till_is_asked_for_no_name_and_a_regulator_is_held_to_his_grants(tmp_p
     ]
 
 
+def list_looks(folder: Path, ask: Callable[[str], None]) -> list[tuple[str, str, str]]:
+    """Who looked, by which method and why, as the journal has it once `ask` called the service."""
+    with serve_a_day(folder) as server:
+        ask(server.address)
+        entries = server.ledger.engine.entries(0, 1_000)
+    return [(look.actor, look.method.rpartition(".")[2], look.reason) for look in read_looks(entries)]
+
+
 def test_complaints_are_told_as_far_as_grants_reach(tmp_path: Path) -> None:
     """Pins that a list of complaints asks who looks, hides whom they are about elsewhere, also from filters,
     and is recorded before it is told."""
-    (tmp_path / "grants.toml").write_text(GRANTS)
-    with ServerThread(
-        clock_ns, data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml"
-    ) as server:
-        server.ledger.import_institutions(INSTITUTIONS)
-        server.ledger.import_products(PRODUCTS)
-        server.ledger.record(DAY_AT_TWO)
-        ask_complaints(server.address)
-        entries = server.ledger.engine.entries(0, 1_000)
-    looks = [journal_pb2.JournalEntry.FromString(value).access_record for value in entries]
-    assert [(look.actor, look.method.rpartition(".")[2], look.reason) for look in looks if look.method] == [
+    assert list_looks(tmp_path, ask_complaints) == [
         (actor, "ListComplaints", "复核") for actor in ("all", "王芳", "王芳", "all", "王芳")
     ]
 
@@ -750,17 +747,7 @@ def test_complaints_are_told_as_far_as_grants_reach(tmp_path: Path) -> None:
 def test_a_case_on_a_complaint_tells_no_more_than_the_list_of_complaints(tmp_path: Path) -> None:
     """Pins that the seller is taken from a complaint only for who is told of him when he lists it, that no
     case is opened otherwise, and that taking him is recorded."""
-    (tmp_path / "grants.toml").write_text(GRANTS)
-    with ServerThread(
-        clock_ns, data_directory=tmp_path / "data", grants_file=tmp_path / "grants.toml"
-    ) as server:
-        server.ledger.import_institutions(INSTITUTIONS)
-        server.ledger.import_products(PRODUCTS)
-        server.ledger.record(DAY_AT_TWO)
-        open_cases(server.address)
-        entries = server.ledger.engine.entries(0, 1_000)
-    looks = [journal_pb2.JournalEntry.FromString(value).access_record for value in entries]
-    assert [(look.actor, look.method.rpartition(".")[2], look.reason) for look in looks if look.method] == [
+    assert list_looks(tmp_path, open_cases) == [
         ("王芳", "OpenCase", ""),
         ("all", "OpenCase", "复核"),
         ("all", "OpenCase", ""),
